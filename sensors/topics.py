@@ -1,0 +1,49 @@
+"""The MQTT topics of the device contract: ``{root}/{device}/{channel}``."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+
+DEFAULT_ROOT = "alatau/v1"
+DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+
+
+class Channel(enum.StrEnum):
+    """The last level of a device's topic."""
+
+    TELEMETRY = "telemetry"
+    STATUS = "status"
+    ERRORS = "errors"
+    STORED = "stored"
+    COMMANDS = "commands"
+    CONFIG = "config"
+
+
+# What a device sends, and what it receives; the broker's access rules are made of these.
+DEVICE_SENDS = (Channel.TELEMETRY, Channel.STATUS)
+DEVICE_RECEIVES = (Channel.ERRORS, Channel.STORED, Channel.COMMANDS, Channel.CONFIG)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Topics:
+    """Builds topics below one root, which is a setting."""
+
+    root: str = DEFAULT_ROOT
+
+    def of(self, device: str, channel: Channel) -> str:
+        """Return the topic of one device's channel."""
+        return f"{self.root}/{device}/{channel.value}"
+
+    def every(self, channel: Channel) -> str:
+        """Return the filter that matches this channel of every device."""
+        return f"{self.root}/+/{channel.value}"
+
+    def device_of(self, topic: str, channel: Channel) -> str | None:
+        """Return the device of a topic, or None when the topic is not of that channel below our root."""
+        prefix, suffix = f"{self.root}/", f"/{channel.value}"
+        if not topic.startswith(prefix) or not topic.endswith(suffix):
+            return None
+        device = topic[len(prefix) : -len(suffix)]
+        return device if DEVICE_ID.fullmatch(device) else None

@@ -1,0 +1,1 @@
+"""A simulated city that speaks only the wire: MQTT, with encoders written apart from ingest's decoders."""

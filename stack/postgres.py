@@ -1,0 +1,151 @@
+"""A PostgreSQL server with TimescaleDB, for as long as it is needed."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from signal import SIGINT, SIGQUIT
+from types import TracebackType
+from typing import Self
+
+from stack.accounts import server_account
+from stack.cluster import (
+    SUPERUSER,
+    configure,
+    discard_stale_lock,
+    initialize,
+    running_postmaster,
+    superuser_password,
+)
+from stack.commands import run
+from stack.errors import StackError
+from stack.ports import LOOPBACK, accepts_connections, require_free
+from stack.process import POLL_INTERVAL, Child, Program
+from stack.servers import Servers
+
+START_TIMEOUT = 120.0
+"""Seconds for a start; after a crash the log is replayed first."""
+
+STOP_TIMEOUT = 60.0
+"""Seconds for a stop, which writes everything out; past them the next start replays the log."""
+
+_PREDECESSOR_TIMEOUT = 10.0
+
+
+class PostgresServer:
+    """A server on `data_dir`, which is made if missing, listening on the loopback interface only.
+
+        async with PostgresServer(servers, data_dir, port) as database:
+            connect(database.superuser_url)
+
+    Root's servers run as an unprivileged account that must be able to reach `data_dir`: see
+    `stack.layout.place_data`. `overrides` are PostgreSQL settings.
+    """
+
+    def __init__(
+        self,
+        servers: Servers,
+        data_dir: Path,
+        port: int,
+        *,
+        log: Path | None = None,
+        overrides: Mapping[str, str] | None = None,
+    ) -> None:
+        self._servers = servers
+        self._data_dir = data_dir.resolve()
+        self._port = port
+        self._log = log or self._data_dir.with_name(f"{self._data_dir.name}.log")
+        self._overrides = overrides or {}
+        self._child: Child | None = None
+
+    @property
+    def data_dir(self) -> Path:
+        """Return the data directory."""
+        return self._data_dir
+
+    @property
+    def log(self) -> Path:
+        """Return the log file."""
+        return self._log
+
+    @property
+    def port(self) -> int:
+        """Return the TCP port."""
+        return self._port
+
+    @property
+    def superuser_url(self) -> str:
+        """Return the address of the maintenance database, with the superuser's password."""
+        password = superuser_password(self._data_dir)
+        return f"postgresql://{SUPERUSER}:{password}@{LOOPBACK}:{self._port}/postgres"
+
+    async def start(self) -> None:
+        """Start, and return when connections are accepted; raises StackError, and nothing is left behind."""
+        if self._child is not None:
+            raise RuntimeError("the server was started already")
+        account = await asyncio.to_thread(server_account, self._data_dir)
+        await asyncio.to_thread(initialize, self._servers, self._data_dir, account)
+        await self._wait_for_predecessor()
+        require_free(self._port, "PostgreSQL")
+        discard_stale_lock(self._data_dir)
+        await asyncio.to_thread(configure, self._servers, self._data_dir, self._port, self._overrides)
+        argv = [str(self._servers.postgres_bin / "postgres"), "-D", str(self._data_dir)]
+        self._child = Child(Program("PostgreSQL", argv, self._log, SIGINT, account, self._data_dir))
+        try:
+            await self._child.wait_ready(self._is_ready, START_TIMEOUT)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End sessions and transactions, write everything out, and return when the server has ended."""
+        child, self._child = self._child, None
+        if child is not None:
+            await child.stop((SIGINT, STOP_TIMEOUT), (SIGQUIT, 10.0))
+
+    async def wait(self) -> int:
+        """Wait until the server ends, by whatever cause; return its exit status."""
+        if self._child is None:
+            raise RuntimeError("the server was not started")
+        return await self._child.wait()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def _is_ready(self) -> bool:
+        if not await accepts_connections(self._port):
+            return False
+        # The port answers during recovery too; only pg_isready tells the two apart without a login.
+        argv = [str(self._servers.postgres_bin / "pg_isready"), "-h", LOOPBACK, "-p", str(self._port)]
+        return (await asyncio.to_thread(run, argv)).returncode == 0
+
+    async def _wait_for_predecessor(self) -> None:
+        # A server whose parent was killed is still writing its data out.
+        pid = running_postmaster(self._data_dir)
+        try:
+            async with asyncio.timeout(_PREDECESSOR_TIMEOUT):
+                while pid is not None and _is_orphan(pid):
+                    await asyncio.sleep(POLL_INTERVAL)
+                    pid = running_postmaster(self._data_dir)
+        except TimeoutError:
+            pass
+        if pid is not None:
+            raise StackError(
+                f"PostgreSQL (pid {pid}) runs on {self._data_dir} already.",
+                f"Stop the `./alatau up` that started it, or the server itself with `kill -INT {pid}`.",
+            )
+
+
+def _is_orphan(pid: int) -> bool:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) == 1
+    except (OSError, ValueError, IndexError):
+        return False

@@ -1,0 +1,1 @@
+"""TimescaleDB: schema, migrations, binary COPY, queries. The only place with SQL."""

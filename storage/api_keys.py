@@ -1,0 +1,45 @@
+"""API keys: 256 random bits shown once, of which only the SHA-256 is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+
+from storage.kinds import Connection
+
+_KEY = re.compile(r"alatau_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+
+
+def _digest(key: str) -> bytes:
+    # A plain hash is enough: nobody guesses 256 random bits, however fast each guess is.
+    return hashlib.sha256(key.encode()).digest()
+
+
+def generate_key() -> str:
+    """Return a new key, ``alatau_<prefix>_<secret>``."""
+    return f"alatau_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
+
+
+async def store_key(connection: Connection, key: str, name: str) -> None:
+    """Keep the hash of a key under a name for people; storing the same key again changes nothing."""
+    if (match := _KEY.fullmatch(key)) is None:
+        raise ValueError("an API key is alatau_<12 hex digits>_<43 characters>; make one with generate_key()")
+    await connection.execute(
+        "INSERT INTO alatau.api_key (prefix, hash, name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        match[1],
+        _digest(key),
+        name,
+    )
+
+
+async def is_valid_key(connection: Connection, key: str) -> bool:
+    """Return whether a key was stored and has not expired."""
+    if (match := _KEY.fullmatch(key)) is None:
+        return False
+    stored = await connection.fetchval(
+        "SELECT hash FROM alatau.api_key WHERE prefix = $1 AND (expires_at IS NULL OR expires_at > now())",
+        match[1],
+    )
+    return stored is not None and hmac.compare_digest(stored, _digest(key))

@@ -1,0 +1,145 @@
+"""Opening the database: roles, creation, pools, and which edition of TimescaleDB it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+import orjson
+
+from storage.errors import PermanentError
+from storage.migrations.run import head
+
+OWNER_ROLE = "alatau_owner"
+INGEST_ROLE = "alatau_ingest"
+API_ROLE = "alatau_api"
+ROLES = (OWNER_ROLE, INGEST_ROLE, API_ROLE)
+
+# Before 2.18.1, ON CONFLICT lost rows on compressed chunks.
+OLDEST_TIMESCALEDB = (2, 18, 1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Edition:
+    """What the database is: ``licence`` is ``apache`` or ``timescale`` (Community)."""
+
+    postgresql: str
+    timescaledb: str
+    licence: str
+    revision: str | None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the fixed tables are at this code's revision."""
+        return self.revision == head()
+
+
+async def _prepare_connection(connection: asyncpg.Connection) -> None:
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(
+            name,
+            schema="pg_catalog",
+            format="text",
+            encoder=lambda value: orjson.dumps(value).decode(),
+            decoder=orjson.loads,
+        )
+
+
+async def connect(url: str, *, application: str) -> asyncpg.Connection:
+    """Open one connection, JSON decoded."""
+    connection = await asyncpg.connect(url, server_settings={"application_name": application}, timeout=10)
+    await _prepare_connection(connection)
+    return connection
+
+
+async def open_pool(
+    url: str, *, application: str, size: int, settings: Mapping[str, str] | None = None
+) -> asyncpg.Pool:
+    """Open a pool of at most ``size`` connections, JSON decoded; the first is made at once."""
+    pool: asyncpg.Pool = await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=size,
+        timeout=10,
+        server_settings={"application_name": application, **(settings or {})},
+        init=_prepare_connection,
+    )
+    return pool
+
+
+def with_user(url: str, user: str, password: str, database: str | None = None) -> str:
+    """Return the URL with another user, and another database if given."""
+    parts = urllib.parse.urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    login = f"{urllib.parse.quote(user, safe='')}:{urllib.parse.quote(password, safe='')}"
+    path = f"/{database}" if database else parts.path
+    return parts._replace(netloc=f"{login}@{host}", path=path).geturl()
+
+
+async def prepare_database(superuser_url: str, database: str, passwords: Mapping[str, str]) -> None:
+    """Create what needs a superuser: the roles with their passwords, the database, the extension.
+
+    Repeating it sets the passwords anew and changes nothing else.
+    """
+    connection = await connect(superuser_url, application="alatau-prepare")
+    try:
+        for role in ROLES:
+            await _ensure_role(connection, role, passwords[role])
+        if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", database):
+            await connection.execute(f"CREATE DATABASE {_quote(database)} OWNER {OWNER_ROLE}")
+    finally:
+        await connection.close()
+    parts = urllib.parse.urlsplit(superuser_url)
+    connection = await connect(parts._replace(path=f"/{database}").geturl(), application="alatau-prepare")
+    try:
+        await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        await connection.execute(f"REVOKE ALL ON DATABASE {_quote(database)} FROM PUBLIC")
+        await connection.execute(f"GRANT CONNECT ON DATABASE {_quote(database)} TO {INGEST_ROLE}, {API_ROLE}")
+        # The staging tables of readings that meet a stored one are temporary.
+        await connection.execute(f"GRANT TEMPORARY ON DATABASE {_quote(database)} TO {INGEST_ROLE}")
+    finally:
+        await connection.close()
+
+
+async def _ensure_role(connection: asyncpg.Connection, role: str, password: str) -> None:
+    verb = (
+        "ALTER"
+        if await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
+        else "CREATE"
+    )
+    # DDL takes no parameters, so the server itself quotes the password.
+    statement = await connection.fetchval(
+        f"SELECT format('{verb} ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)", role, password
+    )
+    await connection.execute(statement)
+
+
+def _quote(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+async def read_edition(connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy[Any]) -> Edition:
+    """Return what the database is; PermanentError if TimescaleDB is missing or too old."""
+    row = await connection.fetchrow(
+        """
+        SELECT current_setting('server_version') AS postgresql,
+               (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb') AS timescaledb,
+               current_setting('timescaledb.license', true) AS licence,
+               to_regclass('public.alembic_version') IS NOT NULL AS migrated
+        """
+    )
+    assert_row = row or {}
+    version = assert_row["timescaledb"]
+    if version is None:
+        raise PermanentError("the database has no timescaledb extension; run: alatau migrate")
+    if tuple(int(part) for part in version.split("-")[0].split(".")[:3]) < OLDEST_TIMESCALEDB:
+        raise PermanentError(f"timescaledb {version} loses rows on conflict; upgrade to 2.18.1 or newer")
+    revision = (
+        await connection.fetchval("SELECT version_num FROM public.alembic_version")
+        if assert_row["migrated"]
+        else None
+    )
+    return Edition(assert_row["postgresql"], version, assert_row["licence"] or "unknown", revision)

@@ -1,0 +1,197 @@
+"""Devices and their broker credentials: the device table is the truth that the broker's file is made from."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sensors.catalogue import Catalogue, validate_device
+from sensors.errors import CatalogueError
+from sensors.kinds import DeviceSpec
+from sensors.times import from_microseconds, parse_duration, parse_timestamp
+from storage.kinds import Connection
+
+DEVICES_CHANNEL = "alatau_devices"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Credential:
+    """A device's password as it is stored: PBKDF2-HMAC-SHA512."""
+
+    salt: bytes
+    hash: bytes
+    iterations: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Device:
+    """A registered device; ``position`` is (longitude, latitude)."""
+
+    device_id: int
+    id: str
+    kind: str
+    district: str
+    position: tuple[float, float] | None
+    interval_seconds: float
+    installed: dt.datetime | None
+    simulated: bool
+    metadata: dict[str, Any]
+    registered_at: dt.datetime
+
+
+async def register_devices(
+    connection: Connection,
+    specs: Sequence[DeviceSpec],
+    catalogue: Catalogue,
+    credentials: Mapping[str, Credential] | None = None,
+) -> dict[str, int]:
+    """Register those that are new and announce them; return their ids and numbers.
+
+    Raises CatalogueError, before anything is written, when one isn't valid.
+    """
+    if not specs:
+        return {}
+    rows = []
+    for spec in specs:
+        validate_device(spec, catalogue)
+        credential = (credentials or {}).get(spec.id)
+        rows.append(
+            {
+                "id": spec.id,
+                "kind": spec.kind,
+                "district": spec.district,
+                "longitude": spec.position[0] if spec.position else None,
+                "latitude": spec.position[1] if spec.position else None,
+                "interval_seconds": _interval_seconds(spec, catalogue),
+                "installed": _installed(spec),
+                "simulated": spec.simulated,
+                "metadata": spec.metadata,
+                "salt": base64.b64encode(credential.salt).decode() if credential else None,
+                "hash": base64.b64encode(credential.hash).decode() if credential else None,
+                "iterations": credential.iterations if credential else None,
+            }
+        )
+    added = await connection.fetch("SELECT new_device_id, new_id FROM alatau.register_devices($1)", rows)
+    return {row["new_id"]: row["new_device_id"] for row in added}
+
+
+def _interval_seconds(spec: DeviceSpec, catalogue: Catalogue) -> float:
+    return parse_duration(spec.interval or catalogue.kind_of[spec.kind].interval) / 1e6
+
+
+def _installed(spec: DeviceSpec) -> str | None:
+    if spec.installed is None:
+        return None
+    try:
+        return from_microseconds(parse_timestamp(spec.installed)).isoformat()
+    except ValueError as error:
+        raise CatalogueError(f"device {spec.id}.installed: {error}") from None
+
+
+async def update_devices(connection: Connection, specs: Sequence[DeviceSpec], catalogue: Catalogue) -> int:
+    """Bring registered devices to what their specs say; return how many changed.
+
+    A device's kind never changes, because its rows are stored by it: CatalogueError.
+    """
+    changed = 0
+    for spec in specs:
+        kind = await connection.fetchval("SELECT kind FROM alatau.device WHERE id = $1", spec.id)
+        if kind != spec.kind:
+            raise CatalogueError(
+                f"device {spec.id} is registered as {kind}, the file says {spec.kind}; "
+                "register what it is now under a new id"
+            )
+        position = spec.position or (None, None)
+        status = await connection.execute(
+            """
+            UPDATE alatau.device
+            SET district = $2, longitude = $3, latitude = $4, interval_seconds = $5,
+                installed = $6::text::timestamptz, metadata = $7
+            WHERE id = $1 AND (district, longitude, latitude, interval_seconds, installed, metadata)
+                  IS DISTINCT FROM ($2, $3, $4, $5, $6::text::timestamptz, $7)
+            """,
+            spec.id,
+            spec.district,
+            *position,
+            _interval_seconds(spec, catalogue),
+            _installed(spec),
+            spec.metadata,
+        )
+        changed += int(status.rpartition(" ")[2])
+    if changed:
+        await connection.execute("SELECT pg_notify($1, '')", DEVICES_CHANNEL)
+    return changed
+
+
+_SELECT = """
+    SELECT device_id, id, kind, district, longitude, latitude, interval_seconds, installed, simulated,
+           metadata, registered_at
+    FROM alatau.device
+"""
+
+
+def _device(row: Any) -> Device:
+    located = row["longitude"] is not None and row["latitude"] is not None
+    return Device(
+        device_id=row["device_id"],
+        id=row["id"],
+        kind=row["kind"],
+        district=row["district"],
+        position=(row["longitude"], row["latitude"]) if located else None,
+        interval_seconds=row["interval_seconds"],
+        installed=row["installed"],
+        simulated=row["simulated"],
+        metadata=row["metadata"],
+        registered_at=row["registered_at"],
+    )
+
+
+async def find_device(connection: Connection, device: str) -> Device | None:
+    """Return one device by its id."""
+    row = await connection.fetchrow(f"{_SELECT} WHERE id = $1", device)
+    return None if row is None else _device(row)
+
+
+async def list_devices(
+    connection: Connection,
+    *,
+    after: str = "",
+    limit: int = 100,
+    kind: str | None = None,
+    district: str | None = None,
+    simulated: bool | None = None,
+) -> list[Device]:
+    """Return devices in the order of their ids, beginning after one of them: a keyset, never an offset."""
+    rows = await connection.fetch(
+        f"""
+        {_SELECT}
+        WHERE id > $1 AND ($2::text IS NULL OR kind = $2) AND ($3::text IS NULL OR district = $3)
+              AND ($4::boolean IS NULL OR simulated = $4)
+        ORDER BY id LIMIT $5
+        """,
+        after,
+        kind,
+        district,
+        simulated,
+        limit,
+    )
+    return [_device(row) for row in rows]
+
+
+async def load_routes(connection: Connection, after: int = 0) -> list[tuple[int, str, str]]:
+    """Return (number, id, kind) of every device registered after a number: what ingest needs to route."""
+    rows = await connection.fetch(
+        "SELECT device_id, id, kind FROM alatau.device WHERE device_id > $1 ORDER BY device_id", after
+    )
+    return [(row["device_id"], row["id"], row["kind"]) for row in rows]
+
+
+async def load_credentials(connection: Connection) -> dict[str, Credential]:
+    """Return the stored password of every device that has one, by its id; only the owner's role may."""
+    rows = await connection.fetch(
+        "SELECT id, salt, hash, iterations FROM alatau.device_credential JOIN alatau.device USING (device_id)"
+    )
+    return {row["id"]: Credential(row["salt"], row["hash"], row["iterations"]) for row in rows}

@@ -1,0 +1,1 @@
+"""The fixed tables' history, as alembic revisions of raw SQL."""

@@ -1,0 +1,15 @@
+-- What each service's role may do. Run after every migration; the roles exist by then (sql/roles.sql).
+
+GRANT USAGE ON SCHEMA alatau, reading TO alatau_ingest, alatau_api;
+
+GRANT SELECT ON alatau.catalogue_version, alatau.district, alatau.device TO alatau_ingest, alatau_api;
+GRANT SELECT, INSERT ON alatau.dead_letter TO alatau_ingest;
+GRANT DELETE ON alatau.dead_letter TO alatau_ingest;
+GRANT SELECT, INSERT, UPDATE ON alatau.latest TO alatau_ingest;
+GRANT SELECT ON alatau.dead_letter, alatau.latest, alatau.api_key TO alatau_api;
+GRANT EXECUTE ON FUNCTION alatau.register_devices(jsonb) TO alatau_api;
+
+GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA reading TO alatau_ingest;
+GRANT SELECT ON ALL TABLES IN SCHEMA reading TO alatau_api;
+ALTER DEFAULT PRIVILEGES IN SCHEMA reading GRANT SELECT, INSERT, UPDATE ON TABLES TO alatau_ingest;
+ALTER DEFAULT PRIVILEGES IN SCHEMA reading GRANT SELECT ON TABLES TO alatau_api;

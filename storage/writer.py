@@ -1,0 +1,100 @@
+"""Writing readings: binary COPY in one transaction, through a staging table where rows meet stored ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import asyncpg
+
+from sensors.kinds import Kind
+from sensors.readings import ReadingBatch
+from storage.copy import copy_stream, encode_readings, reading_columns
+from storage.dead_letters import DeadLetter, insert_letters
+from storage.kinds import SCHEMA, table
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Written:
+    """What became of the rows of one transaction."""
+
+    stored: int = 0
+    merged: int = 0  # filled in metrics that a stored row had left out
+    duplicate: int = 0  # said nothing new
+
+    def __add__(self, other: Written) -> Written:
+        return Written(
+            self.stored + other.stored, self.merged + other.merged, self.duplicate + other.duplicate
+        )
+
+
+async def write(
+    connection: asyncpg.Connection, batches: Sequence[ReadingBatch], letters: Sequence[DeadLetter]
+) -> Written:
+    """Store batches (one for each kind) and dead letters in one transaction.
+
+    When this returns, all of it is committed; when it raises, none of it is, or the commit's outcome is
+    unknown, and the same again is harmless: the unique index on (device, time) makes a row once.
+    """
+    unique = [batch.sorted_unique() for batch in batches]
+    repeated = Written(duplicate=sum(map(len, batches)) - sum(map(len, unique)))
+    try:
+        async with connection.transaction():
+            for batch in unique:
+                await _copy(connection, batch, batch.kind.name, SCHEMA)
+            await insert_letters(connection, letters)
+        return repeated + Written(stored=sum(map(len, unique)))
+    except asyncpg.UniqueViolationError:
+        pass  # redelivered or completing rows are among them
+    async with connection.transaction():
+        written = repeated
+        for batch in unique:
+            written += await _merge(connection, batch)
+        await insert_letters(connection, letters)
+    return written
+
+
+async def _copy(
+    connection: asyncpg.Connection, batch: ReadingBatch, table_name: str, schema: str | None
+) -> None:
+    await connection.copy_to_table(
+        table_name,
+        schema_name=schema,
+        columns=reading_columns(batch),
+        source=copy_stream(encode_readings(batch)),
+        format="binary",
+    )
+
+
+async def _merge(connection: asyncpg.Connection, batch: ReadingBatch) -> Written:
+    kind = batch.kind
+    stage = f"stage_{kind.name}"
+    # Dropped with the transaction: the next one may know more metrics.
+    await connection.execute(f'CREATE TEMPORARY TABLE "{stage}" (LIKE {table(kind)}) ON COMMIT DROP')
+    await _copy(connection, batch, stage, None)
+    known = await connection.fetchval(
+        f"""
+        SELECT count(*) FROM "{stage}" AS new
+        WHERE EXISTS (SELECT FROM {table(kind)} AS old
+                      WHERE (old.device_id, old.time) = (new.device_id, new.time))
+        """
+    )
+    status = await connection.execute(_merge_statement(kind, stage))
+    touched = int(status.rpartition(" ")[2])
+    stored = len(batch) - known
+    # Another worker may store the same rows in between; the counts then are off by these, the rows never.
+    merged = max(touched - stored, 0)
+    return Written(stored, merged, len(batch) - stored - merged)
+
+
+def _merge_statement(kind: Kind, stage: str) -> str:
+    columns = ", ".join(f'"{name}"' for name in ("time", "received_at", "device_id", *kind.columns))
+    fill_in = ", ".join(f'"{name}" = COALESCE(old."{name}", EXCLUDED."{name}")' for name in kind.columns)
+    says_more = " OR ".join(
+        f'(old."{name}" IS NULL AND EXCLUDED."{name}" IS NOT NULL)' for name in kind.columns
+    )
+    return f"""
+        INSERT INTO {table(kind)} AS old ({columns})
+        SELECT {columns} FROM "{stage}" ORDER BY device_id, time
+        ON CONFLICT (device_id, time) DO UPDATE SET {fill_in} WHERE {says_more}
+    """
