@@ -22,7 +22,8 @@ class Calendar:
     """Local time of the city; all arrays have one entry for each time asked for.
 
     ``local`` is µs of the local wall clock since the local epoch, ``hour`` in [0, 24), ``workday`` is 1 from
-    Monday to Friday, ``season`` is 1 at the coldest (17 January) and -1 at the warmest time of the year.
+    Monday to Friday, ``season`` is 1 at the coldest (17 January) and -1 at the warmest time of the year,
+    ``spring`` is 1 a quarter of a year after the coldest, ``sun`` is the sun's elevation in degrees.
     """
 
     time: Ints
@@ -30,6 +31,7 @@ class Calendar:
     hour: Floats
     workday: Floats
     season: Floats
+    spring: Floats
     sun: Floats
 
     def around(self, peak: float, width: float) -> Floats:
@@ -69,6 +71,7 @@ def calendar(time: Ints, zone: zoneinfo.ZoneInfo, longitude: float, latitude: fl
         hour=(local % DAY) / HOUR,
         workday=(weekday < 5).astype(np.float64),
         season=np.cos(season_angle),
+        spring=np.sin(season_angle),
         sun=sun_elevation(time, longitude, latitude),
     )
 
@@ -79,11 +82,14 @@ def sun_elevation(time: Ints, longitude: float, latitude: float) -> Floats:
     Source: the declination and equation of time of Spencer (1971), leading terms.
     """
     angle = 2 * np.pi * (time / DAY) / _YEAR_DAYS
-    declination = 0.006918 - 0.399912 * np.cos(angle) + 0.070257 * np.sin(angle) - 0.006758 * np.cos(2 * angle)
+    declination = (
+        0.006918 - 0.399912 * np.cos(angle) + 0.070257 * np.sin(angle) - 0.006758 * np.cos(2 * angle)
+    )
     equation = 0.000075 + 0.001868 * np.cos(angle) - 0.032077 * np.sin(angle)
     equation += -0.014615 * np.cos(2 * angle) - 0.040849 * np.sin(2 * angle)
     solar_time = (time % DAY) / DAY * 2 * np.pi + np.radians(longitude) + equation
     hour_angle = solar_time - np.pi
     phi = np.radians(latitude)
     sine = np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(hour_angle)
-    return np.degrees(np.arcsin(np.clip(sine, -1.0, 1.0)))
+    elevation: Floats = np.degrees(np.arcsin(np.clip(sine, -1.0, 1.0)))
+    return elevation

@@ -37,8 +37,7 @@ def key_of(text: str) -> np.uint64:
 
 def hashed(key: Keys | np.uint64, step: npt.NDArray[Any]) -> Keys:
     """Return 64 well-mixed bits for each key and whole-numbered step; both broadcast."""
-    z = step.astype(np.uint64) * _GOLDEN
-    z += key  # unsigned overflow wraps, which is what the hash wants
+    z: Keys = step.astype(np.uint64) * _GOLDEN + key  # overflow wraps, which is what the hash wants
     z ^= z >> _S30
     z *= _MIX1
     z ^= z >> _S27
@@ -49,14 +48,16 @@ def hashed(key: Keys | np.uint64, step: npt.NDArray[Any]) -> Keys:
 
 def uniform(key: Keys | np.uint64, step: npt.NDArray[Any]) -> Floats:
     """Return numbers in [0, 1)."""
-    return (hashed(key, step) >> _S11) * 2.0**-53
+    numbers: Floats = (hashed(key, step) >> _S11).astype(np.float64) * 2.0**-53
+    return numbers
 
 
 def gaussian(key: Keys | np.uint64, step: npt.NDArray[Any]) -> Floats:
     """Return numbers of mean 0 and deviation 1, near enough to normal, never beyond 3.47."""
     bits = hashed(key, step)
     total = (bits & _LOW16) + ((bits >> _S16) & _LOW16) + ((bits >> _S32) & _LOW16) + (bits >> _S48)
-    return (total - _SUM_MEAN) / _SUM_DEVIATION
+    numbers: Floats = (total.astype(np.float64) - _SUM_MEAN) / _SUM_DEVIATION
+    return numbers
 
 
 def lattice(time: Ints, period: int) -> tuple[Ints, Floats]:

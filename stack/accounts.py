@@ -69,6 +69,15 @@ def can_reach(path: Path, account: Account) -> bool:
     return all(_may_enter(part, account) for part in (resolved, *resolved.parents) if part.exists())
 
 
+def require_reach(path: Path, account: Account | None) -> None:
+    """Raise StackError if `account` may not enter `path`."""
+    if account is not None and not can_reach(path, account):
+        raise StackError(
+            f"The user {account.name}, who runs the servers for root, cannot reach {path}.",
+            "Choose a data directory outside of private ones, or run this as an ordinary user.",
+        )
+
+
 def _may_enter(path: Path, account: Account) -> bool:
     status = path.stat()
     if status.st_uid == account.uid:

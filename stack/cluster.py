@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from stack.accounts import Account
 from stack.commands import output, run
 from stack.errors import StackError
 from stack.layout import make_directory
-from stack.ownership import claim, is_ours, lend, mark, remove
+from stack.ownership import MARKER, claim, is_ours, lend, mark, remove
 from stack.postgres_settings import machine_memory, render, settings
 from stack.servers import Servers, data_major
 from stack.timezones import DATA_DIR_LINK
@@ -28,10 +27,12 @@ def initialize(servers: Servers, data_dir: Path, account: Account | None) -> Non
 
     It is made beside its place and renamed, so an interrupted run leaves nothing half made.
     """
+    if data_dir.is_dir():
+        _require_owner(data_dir, account)
     major = data_major(data_dir)
     if major is not None:
+        _require_ours(data_dir)
         _require_same_major(servers, data_dir, major)
-        _require_owner(data_dir, account)
         return
     if data_dir.exists() and any(data_dir.iterdir()):
         raise StackError(
@@ -89,6 +90,15 @@ def running_postmaster(data_dir: Path) -> int | None:
     return pid if is_postmaster else None
 
 
+def is_stopping(data_dir: Path) -> bool:
+    """Tell whether the server that runs on `data_dir` has been told to stop."""
+    try:
+        # The eighth line is the server's own word on its state.
+        return (data_dir / "postmaster.pid").read_text().split("\n")[7].strip() == "stopping"
+    except (OSError, IndexError):
+        return False
+
+
 def discard_stale_lock(data_dir: Path) -> None:
     """Remove the lock file of a server that died; PostgreSQL itself gives up if its number is reused."""
     if running_postmaster(data_dir) is None:
@@ -132,11 +142,19 @@ def _initdb(servers: Servers, work: Path, account: Account | None) -> None:
             f"PostgreSQL could not create its data directory:\n{(result.stderr or result.stdout).strip()}",
             "The lines above say why; free space and permissions are the usual causes.",
         )
-    shutil.move(password, data / PASSWORD_FILE)
+    password.rename(data / PASSWORD_FILE)
     with (data / "postgresql.conf").open("a") as file:
         file.write(f"\n{_INCLUDE}\n")
     mark(data)
-    _own_like(data, data / ".alatau-owned")
+    _own_like(data, data / MARKER)
+
+
+def _require_ours(data_dir: Path) -> None:
+    if not is_ours(data_dir):
+        raise StackError(
+            f"{data_dir} holds a PostgreSQL database that Alatau did not make.",
+            "Choose another data directory, or set ALATAU_DATABASE_URL to use that database.",
+        )
 
 
 def _require_same_major(servers: Servers, data_dir: Path, major: int) -> None:
@@ -149,13 +167,10 @@ def _require_same_major(servers: Servers, data_dir: Path, major: int) -> None:
 
 
 def _require_owner(data_dir: Path, account: Account | None) -> None:
-    if not is_ours(data_dir):
-        raise StackError(
-            f"{data_dir} holds a PostgreSQL database that Alatau did not make.",
-            "Choose another data directory, or set ALATAU_DATABASE_URL to use that database.",
-        )
     uid = account.uid if account else os.geteuid()
-    if (owner := data_dir.stat().st_uid) != uid:
+    owner = data_dir.stat().st_uid
+    # Root may replace an empty directory, whoever has it.
+    if owner not in (uid, os.geteuid()):
         raise StackError(
             f"{data_dir} belongs to user number {owner}, and the server would run as number {uid}.",
             "Run this as the user who made the data, or choose another data directory.",

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stack.commands import output
-from stack.provision import control_version
-from stack.versions import as_numbers, find_version
-from stack.versions import mosquitto_objection, postgres_objection, timescaledb_objection
+from stack.versions import (
+    as_numbers,
+    control_version,
+    find_version,
+    mosquitto_objection,
+    postgres_objection,
+    timescaledb_objection,
+)
 
 _PLUGIN = "mosquitto_dynamic_security.so"
 _POSTGRES_PROGRAMS = ("postgres", "initdb", "pg_isready", "psql")
@@ -134,7 +139,11 @@ def _pg_config_directory(env: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _packaged_postgres() -> Iterator[Path]:
-    for base, pattern in (("/usr/lib/postgresql", "*/bin"), ("/usr", "pgsql-*/bin"), ("/usr/local/pgsql", "bin")):
+    for base, pattern in (
+        ("/usr/lib/postgresql", "*/bin"),
+        ("/usr", "pgsql-*/bin"),
+        ("/usr/local/pgsql", "bin"),
+    ):
         found = Path(base).glob(pattern)
         yield from sorted(found, key=lambda path: as_numbers(find_version(str(path)) or ""), reverse=True)
 

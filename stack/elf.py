@@ -20,7 +20,8 @@ def interpreter(path: Path) -> str | None:
         header = file.read(64)
         if len(header) < 64 or not header.startswith(_ELF64_LITTLE_ENDIAN):
             return None
-        table, entry_size, entries = *struct.unpack_from("<Q", header, 32), *struct.unpack_from("<HH", header, 54)
+        (table,) = struct.unpack_from("<Q", header, 32)
+        entry_size, entries = struct.unpack_from("<HH", header, 54)
         for index in range(entries):
             file.seek(table + index * entry_size)
             kind, _flags, offset, _address, _physical, size = struct.unpack("<IIQQQQ", file.read(40))
@@ -50,7 +51,7 @@ def relocate(executables: Iterable[Path], loader: Path, libraries: str) -> None:
 def replace_string(path: Path, old: str, new: str) -> bool:
     """Replace a string constant of a program by one no longer; False if it is not there exactly once."""
     before = b"\0" + old.encode() + b"\0"
-    after = (b"\0" + new.encode()).ljust(len(before), b"\0")
+    after = (b"\0" + new.encode() + b"\0").ljust(len(before), b"\0")
     if len(after) != len(before):
         raise ValueError(f"{new!r} is longer than {old!r}")
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:

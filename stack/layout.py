@@ -1,6 +1,7 @@
 """Where the servers' programs and data go."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,12 +62,13 @@ def place_data(requested: Path, account: Account | None, fallback: Path = DATA_F
 
 
 def make_directory(path: Path) -> None:
-    """Create `path` and its missing parents so that everybody may enter, whatever the umask is."""
+    """Create `path` and its missing parents; root's are open to whoever runs the servers."""
     missing = [part for part in (path, *path.parents) if not part.exists()]
     try:
         for part in reversed(missing):
             part.mkdir(exist_ok=True)
-            part.chmod(0o755)
+            if os.geteuid() == 0:
+                part.chmod(0o755)
     except OSError as error:
         raise StackError(
             f"The directory {path} cannot be created: {error.strerror}.",

@@ -5,7 +5,7 @@ from signal import SIGHUP, SIGTERM
 from types import TracebackType
 from typing import Self
 
-from stack.accounts import server_account
+from stack.accounts import require_reach, server_account
 from stack.ownership import lend
 from stack.ports import accepts_connections, require_free
 from stack.process import Child, Program
@@ -49,6 +49,7 @@ class MosquittoServer:
             raise RuntimeError("the broker was started already")
         require_free(self._port, "the MQTT broker")
         directory = self._config_file.parent
+        require_reach(directory.parent, self._account)
         lend(directory, self._account)
         argv = [str(self._servers.mosquitto), "-c", str(self._config_file)]
         self._child = Child(Program("Mosquitto", argv, self._log, SIGTERM, self._account, directory))
@@ -65,11 +66,16 @@ class MosquittoServer:
         lend(self._config_file.parent, self._account)
         self._child.send(SIGHUP)
 
+    async def restart(self) -> None:
+        """Stop and start: plugins, the dynamic-security file included, read their files only then."""
+        await self.stop()
+        await self.start()
+
     async def stop(self) -> None:
         """Stop, and return when the broker has written its persistence and ended."""
-        child, self._child = self._child, None
-        if child is not None:
-            await child.stop((SIGTERM, STOP_TIMEOUT))
+        if self._child is not None:
+            await self._child.stop((SIGTERM, STOP_TIMEOUT))
+            self._child = None
 
     async def wait(self) -> int:
         """Wait until the broker ends, by whatever cause; return its exit status."""

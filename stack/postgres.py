@@ -1,18 +1,20 @@
 """A PostgreSQL server with TimescaleDB, for as long as it is needed."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from signal import SIGINT, SIGQUIT
 from types import TracebackType
 from typing import Self
 
-from stack.accounts import server_account
+from stack.accounts import require_reach, server_account
 from stack.cluster import (
     SUPERUSER,
     configure,
     discard_stale_lock,
     initialize,
+    is_stopping,
     running_postmaster,
     superuser_password,
 )
@@ -28,7 +30,7 @@ START_TIMEOUT = 120.0
 STOP_TIMEOUT = 60.0
 """Seconds for a stop, which writes everything out; past them the next start replays the log."""
 
-_PREDECESSOR_TIMEOUT = 10.0
+_SIGNAL_TIMEOUT = 0.5
 
 
 class PostgresServer:
@@ -83,6 +85,7 @@ class PostgresServer:
         if self._child is not None:
             raise RuntimeError("the server was started already")
         account = await asyncio.to_thread(server_account, self._data_dir)
+        require_reach(self._data_dir.parent, account)
         await asyncio.to_thread(initialize, self._servers, self._data_dir, account)
         await self._wait_for_predecessor()
         require_free(self._port, "PostgreSQL")
@@ -98,9 +101,9 @@ class PostgresServer:
 
     async def stop(self) -> None:
         """End sessions and transactions, write everything out, and return when the server has ended."""
-        child, self._child = self._child, None
-        if child is not None:
-            await child.stop((SIGINT, STOP_TIMEOUT), (SIGQUIT, 10.0))
+        if self._child is not None:
+            await self._child.stop((SIGINT, STOP_TIMEOUT), (SIGQUIT, 10.0))
+            self._child = None
 
     async def wait(self) -> int:
         """Wait until the server ends, by whatever cause; return its exit status."""
@@ -129,23 +132,15 @@ class PostgresServer:
 
     async def _wait_for_predecessor(self) -> None:
         # A server whose parent was killed is still writing its data out.
-        pid = running_postmaster(self._data_dir)
-        try:
-            async with asyncio.timeout(_PREDECESSOR_TIMEOUT):
-                while pid is not None and _is_orphan(pid):
-                    await asyncio.sleep(POLL_INTERVAL)
-                    pid = running_postmaster(self._data_dir)
-        except TimeoutError:
-            pass
+        started = time.monotonic()
+        while (pid := running_postmaster(self._data_dir)) is not None:
+            waited = time.monotonic() - started
+            patience = STOP_TIMEOUT if is_stopping(self._data_dir) else _SIGNAL_TIMEOUT
+            if waited > patience:
+                break
+            await asyncio.sleep(POLL_INTERVAL)
         if pid is not None:
             raise StackError(
                 f"PostgreSQL (pid {pid}) runs on {self._data_dir} already.",
                 f"Stop the `./alatau up` that started it, or the server itself with `kill -INT {pid}`.",
             )
-
-
-def _is_orphan(pid: int) -> bool:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) == 1
-    except (OSError, ValueError, IndexError):
-        return False

@@ -71,4 +71,4 @@ def _quote(value: str) -> str:
 
 
 def _megabytes(size: int) -> str:
-    return f"{max(size // MEGABYTE, 16)}MB"
+    return f"{size // MEGABYTE}MB"

@@ -45,6 +45,8 @@ class Child:
         self.program = program
         make_directory(program.log.parent)
         _rotate(program.log)
+        # A statement that failed is logged as it was, a password in it included.
+        program.log.touch(mode=0o600)
         with program.log.open("ab") as log:
             self._log_start = log.tell()
             self._process = _spawn(program, log.fileno())
@@ -61,7 +63,8 @@ class Child:
 
     async def wait(self) -> int:
         """Wait until the program has ended; return its exit status, minus the signal if one ended it."""
-        while (status := self._process.poll()) is None:
+        # Asked again and again rather than awaited: the event loops differ in what they can await.
+        while (status := self._process.poll()) is None:  # noqa: ASYNC110
             await asyncio.sleep(POLL_INTERVAL)
         return status
 

@@ -17,7 +17,7 @@ from stack.ownership import MARKER, is_ours, mark, remove
 from stack.progress import Report
 from stack.recipe import DISK_NEEDED, PACKAGES, RELEASE, STAND_INS, UNNEEDED, Tree, prefix_name
 from stack.timezones import DATA_DIR_LINK, SYSTEM_ZONEINFO, knows_almaty_2024
-from stack.versions import find_version
+from stack.versions import control_version, find_version
 
 VERSIONS_FILE = "versions.json"
 
@@ -123,7 +123,10 @@ def _unpack(files: Sequence[Path], target: Path, report: Report) -> None:
 def _trim(root: Path) -> None:
     for pattern in UNNEEDED:
         for path in root.glob(pattern):
-            shutil.rmtree(path)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _adapt(tree: Tree, final_prefix: Path) -> None:
@@ -167,21 +170,11 @@ def verify(tree: Tree) -> dict[str, str]:
         printed[program.name] = version
     if not knows_almaty_2024(tree.zoneinfo):
         raise StackError("The provisioned time zone data is out of date.", SERVERS_BY_OTHER_MEANS)
-    control = tree.timescaledb_control.read_text()
     return {
         "postgres": printed["postgres"],
-        "timescaledb": control_version(control),
+        "timescaledb": control_version(tree.timescaledb_control.read_text()),
         "mosquitto": printed["mosquitto"],
     }
-
-
-def control_version(control: str) -> str:
-    """Return the default_version of an extension's control file, empty if it names none."""
-    for line in control.splitlines():
-        key, _, value = line.partition("=")
-        if key.strip() == "default_version":
-            return value.partition("#")[0].strip().strip("'\"")
-    return ""
 
 
 def _require_tools() -> None:

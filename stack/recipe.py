@@ -16,7 +16,7 @@ STAND_INS = (
     "adduser",
     "debconf",
     "init-system-helpers",
-    f"libllvm{19}",
+    "libllvm19",
     "libsasl2-modules-db",
     "locales",
     "openssl-provider-legacy",
@@ -58,6 +58,8 @@ UNNEEDED = (
     "usr/share/locale",
     "usr/share/man",
     f"usr/share/postgresql/{POSTGRES_MAJOR}/man",
+    # A link to the machine's own choice.
+    "usr/share/zoneinfo/localtime",
     "var",
 )
 

@@ -43,6 +43,15 @@ def mosquitto_objection(version: str) -> str | None:
     return _too_old("Mosquitto", version, MINIMUM_MOSQUITTO)
 
 
+def control_version(control: str) -> str:
+    """Return the default_version of an extension's control file, empty if it names none."""
+    for line in control.splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() == "default_version":
+            return value.partition("#")[0].strip().strip("'\"")
+    return ""
+
+
 def _too_old(name: str, version: str, minimum: Version) -> str | None:
     if as_numbers(version) >= minimum:
         return None

@@ -49,7 +49,8 @@ async def insert_letters(connection: Connection, letters: Sequence[DeadLetter]) 
         INSERT INTO alatau.dead_letter (received_at, topic, payload, reason, detail, device_id)
         SELECT received_at, topic, payload, reason, detail, device_id
         FROM unnest($1::timestamptz[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::int[],
-                    $7::boolean[]) AS new (received_at, topic, payload, reason, detail, device_id, redelivered)
+                    $7::boolean[])
+             AS new (received_at, topic, payload, reason, detail, device_id, redelivered)
         WHERE NOT (redelivered AND EXISTS (
             SELECT FROM alatau.dead_letter old
             WHERE md5(old.topic) = md5(new.topic) AND old.topic = new.topic AND old.payload = new.payload

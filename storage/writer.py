@@ -9,6 +9,7 @@ import asyncpg
 
 from sensors.kinds import Kind
 from sensors.readings import ReadingBatch
+from storage.arrivals import store_arrivals
 from storage.copy import copy_stream, encode_readings, reading_columns
 from storage.dead_letters import DeadLetter, insert_letters
 from storage.kinds import SCHEMA, table
@@ -28,30 +29,45 @@ class Written:
         )
 
 
-async def write(
-    connection: asyncpg.Connection, batches: Sequence[ReadingBatch], letters: Sequence[DeadLetter]
-) -> Written:
-    """Store batches (one for each kind) and dead letters in one transaction.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction stores: readings (one batch for each kind), dead letters, and the worker's
+    times of arrival as (worker, slot, records)."""
+
+    readings: Sequence[ReadingBatch]
+    letters: Sequence[DeadLetter] = ()
+    arrivals: tuple[str, int, bytes] | None = None
+
+
+async def write(connection: asyncpg.Connection, batch: Batch) -> Written:
+    """Store a batch in one transaction.
 
     When this returns, all of it is committed; when it raises, none of it is, or the commit's outcome is
     unknown, and the same again is harmless: the unique index on (device, time) makes a row once.
     """
-    unique = [batch.sorted_unique() for batch in batches]
-    repeated = Written(duplicate=sum(map(len, batches)) - sum(map(len, unique)))
+    unique = [readings.sorted_unique() for readings in batch.readings]
+    rows = sum(map(len, unique))
+    repeated = Written(duplicate=sum(map(len, batch.readings)) - rows)
     try:
         async with connection.transaction():
-            for batch in unique:
-                await _copy(connection, batch, batch.kind.name, SCHEMA)
-            await insert_letters(connection, letters)
-        return repeated + Written(stored=sum(map(len, unique)))
+            for readings in unique:
+                await _copy(connection, readings, readings.kind.name, SCHEMA)
+            await _write_rest(connection, batch)
+        return repeated + Written(stored=rows)
     except asyncpg.UniqueViolationError:
         pass  # redelivered or completing rows are among them
     async with connection.transaction():
         written = repeated
-        for batch in unique:
-            written += await _merge(connection, batch)
-        await insert_letters(connection, letters)
+        for readings in unique:
+            written += await _merge(connection, readings)
+        await _write_rest(connection, batch)
     return written
+
+
+async def _write_rest(connection: asyncpg.Connection, batch: Batch) -> None:
+    await insert_letters(connection, batch.letters)
+    if batch.arrivals:
+        await store_arrivals(connection, *batch.arrivals)
 
 
 async def _copy(

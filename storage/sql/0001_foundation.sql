@@ -103,3 +103,13 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION alatau.register_devices(jsonb) FROM PUBLIC;
+
+-- When the readings of the last cuts arrived, for those without a time of their own: a redelivered one keeps
+-- the time it had, and is stored once. Written in the transaction that stores them; a ring of slots a worker.
+CREATE TABLE alatau.ingest_arrivals (
+    worker      text NOT NULL,
+    slot        int NOT NULL,
+    written_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    records     bytea NOT NULL,
+    PRIMARY KEY (worker, slot)
+);

@@ -1,0 +1,1 @@
+"""What we ask of Mosquitto: its configuration, its accounts, and who may do what."""

@@ -1,0 +1,117 @@
+"""Who may do what at the broker: roles, service accounts, and the file of dynamic security made of them.
+
+Devices get no rules of their own: the pattern rules of the access file hold for each user name, so that a
+device needs nothing but a client entry, and 100,000 of them share four lines.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import enum
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import orjson
+
+from broker.secrets import HashedSecret
+from sensors.topics import DEVICE_RECEIVES, DEVICE_SENDS, Channel, Topics
+
+
+class Service(enum.StrEnum):
+    """The service accounts; each has a role of the same name."""
+
+    ADMIN = "alatau-admin"  # registers devices through $CONTROL; touches no telemetry
+    INGEST = "alatau-ingest"
+    SIMULATOR = "alatau-simulator"
+
+
+class Hashed(Protocol):
+    """A hashed secret, wherever it comes from: made here or read from the device table."""
+
+    @property
+    def salt(self) -> bytes: ...
+    @property
+    def hash(self) -> bytes: ...
+    @property
+    def iterations(self) -> int: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rule:
+    """One access rule of a role; ``kind`` is dynamic security's name of what it allows."""
+
+    kind: str
+    topic: str
+
+
+def _roles(topics: Topics) -> dict[str, list[Rule]]:
+    telemetry, status = topics.every(Channel.TELEMETRY), topics.every(Channel.STATUS)
+    return {
+        Service.ADMIN: [
+            Rule("publishClientSend", "$CONTROL/dynamic-security/#"),
+            Rule("publishClientReceive", "$CONTROL/dynamic-security/#"),
+            Rule("subscribePattern", "$CONTROL/dynamic-security/#"),
+        ],
+        Service.INGEST: [
+            Rule("subscribePattern", telemetry),
+            Rule("publishClientReceive", telemetry),
+            Rule("subscribePattern", status),
+            Rule("publishClientReceive", status),
+            Rule("publishClientSend", topics.every(Channel.ERRORS)),
+            Rule("publishClientSend", topics.every(Channel.STORED)),
+            Rule("unsubscribePattern", f"{topics.root}/#"),
+        ],
+        # A gateway: it speaks for devices other than itself, so only a simulated city gets this account.
+        Service.SIMULATOR: [
+            Rule("publishClientSend", telemetry),
+            Rule("publishClientSend", status),
+        ],
+    }
+
+
+def access_file(topics: Topics) -> str:
+    """Return the access file: what every device may do below its own name, and nothing else."""
+    lines = ["# A device's user name is its id; %u stands for it."]
+    lines += [f"pattern write {topics.of('%u', channel)}" for channel in DEVICE_SENDS]
+    lines += [f"pattern read {topics.of('%u', channel)}" for channel in DEVICE_RECEIVES]
+    return "\n".join(lines) + "\n"
+
+
+def _client(username: str, secret: Hashed, role: str | None) -> dict[str, Any]:
+    client: dict[str, Any] = {
+        "username": username,
+        "password": base64.b64encode(secret.hash).decode(),
+        "salt": base64.b64encode(secret.salt).decode(),
+        "iterations": secret.iterations,
+    }
+    return client | {"roles": [{"rolename": role}]} if role else client
+
+
+def dynamic_security_file(
+    topics: Topics, services: Mapping[Service, HashedSecret], devices: Iterable[tuple[str, Hashed]]
+) -> bytes:
+    """Return the whole file of the dynamic-security plugin: a fleet is loaded at once, not by commands.
+
+    What no rule allows is refused.
+    """
+    document = {
+        "defaultACLAccess": {
+            "publishClientSend": False,
+            "publishClientReceive": False,
+            "subscribe": False,
+            "unsubscribe": True,
+        },
+        "roles": [
+            {
+                "rolename": role,
+                "acls": [{"acltype": rule.kind, "topic": rule.topic, "allow": True} for rule in rules],
+            }
+            for role, rules in _roles(topics).items()
+        ],
+        "clients": [
+            *(_client(service, secret, service) for service, secret in services.items()),
+            *(_client(device, secret, None) for device, secret in devices),
+        ],
+    }
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2)

@@ -1,0 +1,95 @@
+"""Mosquitto's configuration: the limits that lose nothing, and no anonymous access."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+
+from broker.accounts import Hashed, Service, access_file, dynamic_security_file
+from broker.secrets import HashedSecret
+from sensors.topics import Topics
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BrokerOptions:
+    """Where the broker listens and keeps its files."""
+
+    port: int
+    data_dir: pathlib.Path
+    plugin: pathlib.Path
+    address: str = "127.0.0.1"
+    autosave_seconds: int = 1
+    max_packet_bytes: int = 262_144
+
+    @property
+    def config_file(self) -> pathlib.Path:
+        """Where the configuration goes."""
+        return self.data_dir / "mosquitto.conf"
+
+    @property
+    def security_file(self) -> pathlib.Path:
+        """Where the accounts go; the plugin writes it anew when one changes."""
+        return self.data_dir / "dynamic-security.json"
+
+    @property
+    def access_file(self) -> pathlib.Path:
+        """Where the pattern rules of devices go."""
+        return self.data_dir / "devices.acl"
+
+
+def render_config(options: BrokerOptions) -> str:
+    """Return the text of mosquitto.conf."""
+    return f"""\
+# Written by Alatau at each start; change the settings, not this file.
+listener {options.port} {options.address}
+allow_anonymous false
+plugin {options.plugin}
+plugin_opt_config_file {options.security_file}
+acl_file {options.access_file}
+
+# What the broker has accepted stays until ingest has committed it. The defaults (20 in flight, 1000 queued,
+# the rest dropped) lose data; 0 is no limit in number, and the bytes bound the memory.
+max_inflight_messages 0
+max_queued_messages 0
+max_queued_bytes {8 * 1024**3}
+max_packet_size {options.max_packet_bytes}
+persistent_client_expiration 7d
+
+# After a crash of the broker, what was accepted within the last autosave is gone: docs/operations.md.
+persistence true
+persistence_location {options.data_dir}/
+autosave_interval {options.autosave_seconds}
+
+# Small packets, many of them.
+set_tcp_nodelay true
+log_dest stdout
+log_type error
+log_type warning
+log_type notice
+connection_messages false
+"""
+
+
+def write_broker_files(
+    options: BrokerOptions,
+    topics: Topics,
+    services: Mapping[Service, HashedSecret],
+    devices: Iterable[tuple[str, Hashed]],
+) -> None:
+    """Write what Mosquitto reads at its start, from what we hold: configuration, rules, accounts.
+
+    The device table is the truth; whatever the broker's own file said before is replaced.
+    """
+    options.data_dir.mkdir(parents=True, exist_ok=True)
+    files = {
+        options.config_file: render_config(options).encode(),
+        options.access_file: access_file(topics).encode(),
+        options.security_file: dynamic_security_file(topics, services, devices),
+    }
+    for path, content in files.items():
+        # New, so that it is never readable by others, not even for a moment.
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)

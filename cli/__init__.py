@@ -1,0 +1,1 @@
+"""The ``alatau`` command: reads the environment once and puts the parts together."""

@@ -1,0 +1,64 @@
+"""The generated secrets of a local stack: made once, kept in one file that only its owner can read."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import secrets
+
+import msgspec
+
+from broker.accounts import Service
+from broker.secrets import generate_secret
+from storage.api_keys import generate_key
+from storage.database import ROLES
+
+
+class StackSecrets(msgspec.Struct, frozen=True):
+    """Passwords of the database's roles and the broker's services, the first API key, the sample device."""
+
+    roles: dict[str, str]
+    services: dict[str, str]
+    api_key: str
+    fleet_secret: str
+    sample_device_secret: str
+
+    def masked(self) -> str:
+        """Return a text that says these exist, for logs; never the secrets themselves."""
+        return f"{len(self.roles)} roles, {len(self.services)} services, 1 API key"
+
+    def __repr__(self) -> str:
+        return f"StackSecrets({self.masked()})"
+
+
+def load_secrets(path: pathlib.Path) -> StackSecrets | None:
+    """Return the secrets of a stack that was set up before, or None."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=StackSecrets)
+    except FileNotFoundError:
+        return None
+
+
+def ensure_secrets(path: pathlib.Path) -> StackSecrets:
+    """Return the stack's secrets, generating them the first time."""
+    if (stored := load_secrets(path)) is not None:
+        return stored
+    generated = StackSecrets(
+        roles={role: generate_secret() for role in ROLES},
+        services={service.value: generate_secret() for service in Service},
+        api_key=generate_key(),
+        fleet_secret=secrets.token_urlsafe(32),
+        sample_device_secret=generate_secret(),
+    )
+    write_private(path, msgspec.json.format(msgspec.json.encode(generated)))
+    return generated
+
+
+def write_private(path: pathlib.Path, content: bytes) -> None:
+    """Replace a file by one that only its owner can read, never half written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    partial.replace(path)

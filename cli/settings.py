@@ -1,0 +1,76 @@
+"""Settings: the environment variables ``ALATAU_…``, read here and nowhere else."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pathlib
+
+import pydantic
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Every setting; a command uses those that it needs. ``docs/operations.md`` lists them."""
+
+    model_config = SettingsConfigDict(env_prefix="ALATAU_", extra="ignore")
+
+    data_dir: pathlib.Path = pydantic.Field(
+        pathlib.Path(".alatau"), description="Where `alatau up` keeps databases, secrets and logs."
+    )
+    database_url: str | None = pydantic.Field(
+        None, description="postgresql://… of this process's role; `alatau up` then starts no database."
+    )
+    database_superuser_url: str | None = pydantic.Field(
+        None, description="postgresql://… that may create roles and databases; only `alatau migrate` uses it."
+    )
+    database_owner_password: str | None = pydantic.Field(None, description="Given to the role alatau_owner.")
+    database_ingest_password: str | None = pydantic.Field(
+        None, description="Given to the role alatau_ingest."
+    )
+    database_api_password: str | None = pydantic.Field(None, description="Given to the role alatau_api.")
+    mqtt_url: str | None = pydantic.Field(
+        None, description="mqtt://host:port of the broker; `alatau up` then starts none."
+    )
+    mqtt_username: str | None = pydantic.Field(None, description="Account of this process at the broker.")
+    mqtt_password: str | None = pydantic.Field(None, description="Its password.")
+    broker_admin_password: str | None = pydantic.Field(
+        None, description="Password of alatau-admin, which registers devices at the broker."
+    )
+    broker_ingest_password: str | None = pydantic.Field(None, description="Password of alatau-ingest.")
+    broker_simulator_password: str | None = pydantic.Field(None, description="Password of alatau-simulator.")
+    topic_root: str = pydantic.Field("alatau/v1", description="First levels of every topic.")
+    api_host: str = pydantic.Field("127.0.0.1", description="Address the API listens on.")
+    api_port: int = pydantic.Field(8000, description="Port of the API.")
+    mqtt_port: int = pydantic.Field(1883, description="Port of the broker that `alatau up` starts.")
+    database_port: int = pydantic.Field(5433, description="Port of the database that `alatau up` starts.")
+    ingest_host: str = pydantic.Field("127.0.0.1", description="Address of ingest's status port.")
+    ingest_port: int = pydantic.Field(8001, description="Status port of ingest: /metrics, /readyz, /healthz.")
+    api_key: str | None = pydantic.Field(None, description="API key that `alatau migrate` stores, if given.")
+
+    @property
+    def root(self) -> pathlib.Path:
+        """The data directory, absolute."""
+        return self.data_dir.expanduser().absolute()
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the text ends with what to do."""
+
+
+def load_settings() -> Settings:
+    """Read the environment. Raises SettingsError that names the variable."""
+    try:
+        return Settings()  # pydantic-settings fills the fields from the environment
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        name = f"ALATAU_{'_'.join(map(str, first['loc'])).upper()}"
+        raise SettingsError(f"{name}: {first['msg']}; it is {os.environ.get(name)!r}") from None
+
+
+@functools.cache
+def setting_descriptions() -> dict[str, str]:
+    """Return what each environment variable is for."""
+    return {
+        f"ALATAU_{name.upper()}": field.description or "" for name, field in Settings.model_fields.items()
+    }

@@ -1,0 +1,74 @@
+"""Times of arrival that outlast a redelivery.
+
+A reading without a time of its own has that of its arrival. If we die between commit and acknowledgement, the
+broker delivers it again, later: with a new time of arrival it would be stored twice. So the times of the last
+cuts are kept in the transaction that stores them, and a redelivered packet gets the time it had.
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import struct
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mqtt5 import PublishPacket
+
+_RECORD = struct.Struct(">H8sq")  # packet id, digest of topic and payload, Unix µs
+# How many cuts are remembered: as many as could be unacknowledged on a link that has just gone silent.
+SLOTS = 256
+
+
+def _digest(packet: PublishPacket) -> bytes:
+    return hashlib.blake2b(packet.topic.encode() + b"\0" + packet.payload, digest_size=8).digest()
+
+
+class Arrivals:
+    """The times of arrival of the last cuts, by packet id and contents."""
+
+    def __init__(self) -> None:
+        self._times: dict[tuple[int, bytes], int] = {}
+        self._slots: collections.OrderedDict[int, list[tuple[int, bytes]]] = collections.OrderedDict()
+        self._noted: list[tuple[int, bytes, int]] = []
+        self._next_slot = 0
+
+    def load(self, slots: Iterable[tuple[int, bytes]]) -> None:
+        """Take over what an earlier run stored, as (slot, records), oldest first."""
+        for slot, records in slots:
+            self._remember(slot, list(_RECORD.iter_unpack(records)))
+            self._next_slot = (slot + 1) % SLOTS
+
+    def recall(self, packet: PublishPacket, now: int) -> int:
+        """Return when a redelivered packet first arrived, as far as we know; Unix µs."""
+        return self._times.get((packet.packet_id or 0, _digest(packet)), now)
+
+    def note(self, packet: PublishPacket, received: int) -> None:
+        """Remember a packet whose time is that of its arrival, for the cut that is being committed."""
+        if packet.packet_id is not None:
+            self._noted.append((packet.packet_id, _digest(packet), received))
+
+    def discard(self) -> None:
+        """Forget what was noted for a cut that will be checked again."""
+        self._noted.clear()
+
+    def slot(self) -> tuple[int, bytes] | None:
+        """Return what the transaction must store along with the cut: (slot, records), or None."""
+        if not self._noted:
+            return None
+        return self._next_slot, b"".join([_RECORD.pack(*record) for record in self._noted])
+
+    def committed(self) -> None:
+        """The transaction has committed: what was noted is remembered, and the oldest cut forgotten."""
+        if self._noted:
+            self._remember(self._next_slot, self._noted)
+            self._next_slot = (self._next_slot + 1) % SLOTS
+            self._noted = []
+
+    def _remember(self, slot: int, records: list[tuple[int, bytes, int]]) -> None:
+        for key in self._slots.pop(slot, ()):
+            self._times.pop(key, None)
+        self._slots[slot] = [(packet_id, digest) for packet_id, digest, _ in records]
+        for packet_id, digest, received in records:
+            self._times[packet_id, digest] = received

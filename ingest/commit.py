@@ -1,0 +1,136 @@
+"""Stores a cut: again and again while the database is away, row by row when it refuses one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+import asyncpg
+import structlog
+
+from ingest.directory import Directory
+from ingest.intake import Cut
+from ingest.metrics import IngestMetrics
+from ingest.options import IngestOptions
+from sensors.readings import ReadingBatch
+from storage.database import connect
+from storage.errors import PermanentError, RetryableError, classify
+from storage.writer import Batch, Written, write
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+log = structlog.get_logger("ingest.commit")
+
+
+class Committer:
+    """Owns the connection that writes. ``clock`` returns Unix µs."""
+
+    def __init__(
+        self, options: IngestOptions, directory: Directory, metrics: IngestMetrics, clock: Callable[[], int]
+    ) -> None:
+        self._options = options
+        self._directory = directory
+        self._metrics = metrics
+        self._clock = clock
+        self._connection: asyncpg.Connection | None = None
+        self.is_available = False
+
+    def note_available(self, *, available: bool) -> None:
+        """Note whether the database answers."""
+        self.is_available = available
+        self._metrics.database_up.set(int(available))
+
+    async def connection(self) -> asyncpg.Connection:
+        """Return the open connection, opening it if need be. Raises StorageError."""
+        if self._connection is None or self._connection.is_closed():
+            try:
+                self._connection = await connect(self._options.database_url, application=self._options.worker)
+            except Exception as error:
+                raise classify(error) or error from error
+        return self._connection
+
+    async def commit(self, cut: Cut) -> list[ReadingBatch]:
+        """Store a cut, however long that takes, and return its readings.
+
+        When this returns, its transaction has committed. Ends otherwise only by cancellation.
+        """
+        pause, away = _FIRST_PAUSE, False
+        while True:
+            try:
+                readings = await self._store(cut)
+            except RetryableError as error:
+                self.note_available(available=False)
+                self._metrics.retries.inc()
+                if not away:
+                    log.warning("database away; nothing is acknowledged until it is back", error=str(error))
+                away = True
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                continue
+            self.note_available(available=True)
+            if away:
+                log.info("database is back", messages=cut.messages)
+            return readings
+
+    async def _store(self, cut: Cut) -> list[ReadingBatch]:
+        if cut.unrouted:
+            # A device may have been registered a moment ago.
+            await self._directory.refresh()
+            cut.route_again()
+        cut.arrivals.discard()
+        readings = cut.check(self._clock(), self._options.window)
+        try:
+            await self._write(cut, readings)
+        except PermanentError as error:
+            if cut.messages == 1:
+                cut.refuse(str(error))
+                await self._write(cut, [])
+                return []
+            log.warning("the database refused a row; looking for it", error=str(error), messages=cut.messages)
+            return await self._store_halves(cut)
+        return readings
+
+    async def _store_halves(self, cut: Cut) -> list[ReadingBatch]:
+        readings = []
+        cut.faulty.clear()
+        for half in cut.halves():
+            readings += await self._store(half)
+            cut.faulty |= half.faulty
+        return readings
+
+    async def _write(self, cut: Cut, readings: list[ReadingBatch]) -> None:
+        slot = cut.arrivals.slot()
+        batch = Batch(readings, cut.letters(), (self._options.worker, *slot) if slot else None)
+        connection = await self.connection()
+        started = time.perf_counter()
+        try:
+            written = await write(connection, batch)
+        except Exception as error:
+            ours = classify(error)
+            if isinstance(ours, RetryableError):
+                # Its state is unknown: the next attempt begins on a fresh one.
+                connection.terminate()
+            raise ours or error from error
+        cut.arrivals.committed()
+        self._count(cut, batch, written, time.perf_counter() - started)
+
+    def _count(self, cut: Cut, batch: Batch, written: Written, seconds: float) -> None:
+        metrics, now = self._metrics, self._clock()
+        metrics.commit_seconds.observe(seconds)
+        metrics.cut_messages.observe(cut.messages)
+        metrics.stored.inc(written.stored)
+        metrics.merged.inc(written.merged)
+        metrics.duplicate.inc(written.duplicate)
+        for letter in batch.letters:
+            metrics.dead_letters.labels(letter.reason.value).inc()
+        for readings in batch.readings:
+            metrics.lag_seconds.observe((now - int(readings.time[0])) / 1e6)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None and not self._connection.is_closed():
+            try:
+                await self._connection.close(timeout=2)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                self._connection.terminate()

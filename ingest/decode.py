@@ -1,0 +1,152 @@
+"""Native payloads to rows. The common case is one compiled decoder a kind; the rest is taken apart with care.
+
+Shapes: a flat object of metrics; one with ``ts``; one with ``ts`` and ``values``; an array of any of these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from sensors.checks import Reason
+from sensors.errors import did_you_mean
+from sensors.kinds import Kind
+from sensors.times import SECOND, parse_timestamp
+
+# A row: the reading's own time (Unix s, ms, µs or ns; NaN where it has none), then the kind's metrics.
+Row = tuple[float, ...]
+
+_NAN = math.nan
+# Year 5107: still read as seconds, and outside any window.
+_FAR_AWAY = 9.9e10
+_META = ("ts", "seq")
+_MAX_READINGS = 10_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fault:
+    """What was wrong with a message, and what would be right."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclasses.dataclass(slots=True)
+class Decoded:
+    """The rows of one message and what was wrong with the rest of it."""
+
+    rows: list[Row]
+    faults: list[Fault]
+
+
+def compile_decoder(kind: Kind) -> Callable[[bytes], Any]:
+    """Return a decoder of the flat shapes to a struct with ``ts`` and the kind's metrics, in this order.
+
+    Raises msgspec's errors for anything else; ``take_apart`` then says what it was.
+    """
+    # Fields are numbered, because a metric may well be called what Python reserves.
+    names = {f"metric_{number}": name for number, name in enumerate(kind.columns)}
+    metrics: list[tuple[str, Any, Any]] = [(field, float | bool | None, _NAN) for field in names]
+    shape = msgspec.defstruct(
+        "Flat",
+        [("ts", float | str | None, _NAN), *metrics, ("seq", int | None, None)],
+        rename=names,
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+    return msgspec.json.Decoder(shape).decode
+
+
+def take_apart(payload: bytes, kind: Kind) -> Decoded:
+    """Decode a payload of any native shape, keeping what is good and naming what is not."""
+    decoded = Decoded([], [])
+    try:
+        document = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        decoded.faults.append(Fault(Reason.UNDECODABLE, f"not JSON: {error}; send {example(kind)}"))
+        return decoded
+    readings = document if isinstance(document, list) else [document]
+    if len(readings) > _MAX_READINGS:
+        decoded.faults.append(
+            Fault(Reason.TOO_LARGE, f"{len(readings)} readings in one message; send at most {_MAX_READINGS}")
+        )
+        return decoded
+    if not readings:
+        decoded.faults.append(Fault(Reason.NO_METRICS, f"an empty array; send {example(kind)}"))
+    for number, reading in enumerate(readings):
+        where = f"reading {number}: " if isinstance(document, list) else ""
+        for fault in _take_reading(reading, kind, decoded.rows):
+            decoded.faults.append(Fault(fault.reason, where + fault.detail))
+    return decoded
+
+
+def _take_reading(reading: Any, kind: Kind, rows: list[Row]) -> Iterator[Fault]:
+    if not isinstance(reading, dict):
+        yield Fault(Reason.UNDECODABLE, f"a JSON {_json_type(reading)} is no reading; send {example(kind)}")
+        return
+    try:
+        time = _time_of(reading.get("ts"))
+    except ValueError as error:
+        yield Fault(Reason.TIME_UNREADABLE, str(error))
+        return
+    nested = reading.get("values")
+    if "values" in reading and not isinstance(nested, dict):
+        yield Fault(Reason.WRONG_TYPE, f'"values" is a {_json_type(nested)}; send an object of metrics')
+        return
+    values = [_NAN] * len(kind.columns)
+    flat = {name: value for name, value in reading.items() if name not in _META and name != "values"}
+    found = 0
+    for name, value in (flat | (nested or {})).items():
+        column = kind.index.get(name)
+        if column is None:
+            yield Fault(
+                Reason.UNKNOWN_METRIC,
+                f'{kind.name} has no metric "{name[:80]}"; {did_you_mean(name, kind.columns)}',
+            )
+        elif value is None:
+            continue
+        elif isinstance(value, bool | int | float):
+            values[column] = float(value)
+            found += 1
+        else:
+            yield Fault(
+                Reason.WRONG_TYPE,
+                f"{name} is a JSON {_json_type(value)}; send a number in {_unit(kind, column)}",
+            )
+    if found:
+        rows.append((time, *values))
+    elif not flat and not nested:
+        yield Fault(Reason.NO_METRICS, f"no metric in it; send {example(kind)}")
+
+
+def _time_of(ts: Any) -> float:
+    """Return a reading's own time in Unix seconds, NaN where it has none. Raises ValueError."""
+    if ts is None:
+        return _NAN
+    if isinstance(ts, str | int | float) and not isinstance(ts, bool):
+        # A double holds the seconds of our time to a quarter of a microsecond.
+        return max(-_FAR_AWAY, min(_FAR_AWAY, parse_timestamp(ts) / SECOND))
+    raise ValueError(
+        f'"ts" is a JSON {_json_type(ts)}; send Unix seconds, milliseconds or 2026-01-01T00:00:00Z'
+    )
+
+
+def _json_type(value: Any) -> str:
+    names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), "null")
+
+
+def _unit(kind: Kind, column: int) -> str:
+    return kind.metrics[column].unit
+
+
+@functools.cache
+def example(kind: Kind) -> str:
+    """Return a payload that this kind would accept, for error messages."""
+    metric = kind.metrics[0]
+    return f'{{"{metric.name}": {metric.minimum:g}}}'

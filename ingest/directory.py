@@ -1,0 +1,74 @@
+"""Keeps the routes as the database has them: woken by notifications, with a slow poll as the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import asyncpg
+import structlog
+
+from ingest.routes import Routes
+from storage.catalogue import CATALOGUE_CHANNEL, load_catalogue
+from storage.database import connect
+from storage.devices import DEVICES_CHANNEL, load_routes
+from storage.errors import StorageError, classify
+
+_POLL_SECONDS = 30.0
+log = structlog.get_logger("ingest.directory")
+
+
+class Directory:
+    """Refreshes routes on its own connection; ``refresh`` is for who can't wait for a notification."""
+
+    def __init__(self, url: str, routes: Routes) -> None:
+        self._url = url
+        self._routes = routes
+        self._changed = asyncio.Event()
+        self._connection: asyncpg.Connection | None = None
+        self._lock = asyncio.Lock()
+        self._version: int | None = None
+
+    async def refresh(self) -> None:
+        """Take over new devices and a new catalogue. Raises StorageError."""
+        async with self._lock:
+            try:
+                await self._refresh()
+            except Exception as error:
+                await self._drop()
+                raise classify(error) or error from error
+
+    async def _refresh(self) -> None:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(self._url, application="alatau-ingest-directory")
+            for channel in (CATALOGUE_CHANNEL, DEVICES_CHANNEL):
+                await self._connection.add_listener(channel, lambda *_: self._changed.set())
+        self._changed.clear()
+        catalogue = await load_catalogue(self._connection)
+        if catalogue is not None and catalogue[0] != self._version:
+            self._version = catalogue[0]
+            self._routes.set_catalogue(catalogue[1])
+        self._routes.add(await load_routes(self._connection, after=self._routes.newest))
+
+    async def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def run(self) -> None:
+        """Refresh for ever; ends by cancellation."""
+        away = False
+        try:
+            while True:
+                try:
+                    await self.refresh()
+                    away = False
+                except StorageError as error:
+                    if not away:
+                        log.warning("devices can't be refreshed; going on with those known", error=str(error))
+                    away = True
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(1.0 if away else _POLL_SECONDS):
+                        await self._changed.wait()
+        finally:
+            await self._drop()

@@ -1,0 +1,243 @@
+"""The batcher: messages in, cuts out. A small machine without clock, event loop or I/O.
+
+A cut is a run of messages in order of receipt, with their rows by kind, what was wrong, and what to
+acknowledge once all of it is committed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ingest.decode import Fault, Row, take_apart
+from sensors.checks import Reason, TimeWindow, in_future, out_of_range, too_old
+from sensors.kinds import Kind
+from sensors.readings import ReadingBatch
+from sensors.times import format_timestamp, unix_to_microseconds
+from storage.dead_letters import DeadLetter
+
+if TYPE_CHECKING:
+    from mqtt5 import PublishPacket
+
+    from ingest.arrivals import Arrivals
+    from ingest.routes import Route, Routes
+
+_DETAILS_AT_MOST = 5
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Message:
+    """A message with something wrong, which becomes a dead letter; ``received`` in Unix µs."""
+
+    packet: PublishPacket
+    received: int
+    route: Route | None
+    faults: list[Fault] = dataclasses.field(default_factory=list)
+
+    def letter(self) -> DeadLetter:
+        """Return the dead letter of this message; its reason is that of the first fault."""
+        details = [fault.detail for fault in self.faults]
+        if len(details) > _DETAILS_AT_MOST:
+            details = [*details[:_DETAILS_AT_MOST], f"and {len(details) - _DETAILS_AT_MOST} more"]
+        return DeadLetter(
+            received=self.received,
+            topic=self.packet.topic,
+            payload=self.packet.payload,
+            reason=self.faults[0].reason,
+            detail="; ".join(details),
+            device_id=self.route.device_id if self.route else None,
+            redelivered=self.packet.duplicate,
+        )
+
+
+@dataclasses.dataclass(slots=True)
+class KindRows:
+    """The rows of one kind: parallel lists, so that a reading costs no object of its own."""
+
+    kind: Kind
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    packets: list[PublishPacket] = dataclasses.field(default_factory=list)
+    routes: list[Route] = dataclasses.field(default_factory=list)
+    received: list[int] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(slots=True)
+class Cut:
+    """A run of messages in order of receipt, what to store of it, and what to keep as dead letters."""
+
+    routes: Routes
+    arrivals: Arrivals
+    fed: list[tuple[list[PublishPacket], int]] = dataclasses.field(default_factory=list)
+    kinds: dict[str, KindRows] = dataclasses.field(default_factory=dict)
+    faulty: dict[int, Message] = dataclasses.field(
+        default_factory=dict
+    )  # by identity of the packet they hold
+    unrouted: list[tuple[PublishPacket, int]] = dataclasses.field(default_factory=list)
+    messages: int = 0
+
+    def feed(self, packets: list[PublishPacket], received: int) -> None:
+        """Take what one read brought; ``received`` in Unix µs."""
+        self.fed.append((packets, received))
+        self.messages += len(packets)
+        lookup, as_row, just_now = self.routes.lookup, msgspec.structs.astuple, received
+        for packet in packets:
+            received = self.arrivals.recall(packet, just_now) if packet.duplicate else just_now
+            route = lookup(packet.topic)
+            if route is None:
+                self.unrouted.append((packet, received))
+                continue
+            try:
+                record = route.decode(packet.payload)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                self._take_apart(packet, received, route)
+                continue
+            if type(record.ts) is float:
+                self._append(as_row(record)[:-1], packet, received, route)
+            else:
+                self._take_apart(packet, received, route)
+
+    def packet_ids(self) -> list[int]:
+        """Return what to acknowledge, in order of receipt; messages of QoS 0 have nothing to."""
+        return [
+            packet.packet_id for packets, _ in self.fed for packet in packets if packet.packet_id is not None
+        ]
+
+    def halves(self) -> list[Cut]:
+        """Return this cut as two, so that a row which the database refuses can be found."""
+        every = [(packet, received) for packets, received in self.fed for packet in packets]
+        middle = len(every) // 2
+        cuts = []
+        for part in (every[:middle], every[middle:]):
+            cut = Cut(self.routes, self.arrivals)
+            for packet, received in part:
+                cut.feed([packet], received)
+            cuts.append(cut)
+        return cuts
+
+    def refuse(self, detail: str) -> None:
+        """Make every message of this cut a dead letter that the database refused."""
+        self.kinds.clear()
+        for packets, received in self.fed:
+            for packet in packets:
+                fault = Fault(Reason.REFUSED_BY_DATABASE, detail)
+                self._fault(packet, received, self.routes.lookup(packet.topic), fault)
+
+    def letters(self) -> list[DeadLetter]:
+        """Return the dead letters, once ``check`` has found what is wrong."""
+        return [message.letter() for message in self.faulty.values()]
+
+    def _append(self, row: Row, packet: PublishPacket, received: int, route: Route) -> None:
+        rows = self.kinds.get(route.kind.name)
+        if rows is None:
+            rows = self.kinds[route.kind.name] = KindRows(route.kind)
+        rows.rows.append(row)
+        rows.packets.append(packet)
+        rows.routes.append(route)
+        rows.received.append(received)
+
+    def _take_apart(self, packet: PublishPacket, received: int, route: Route) -> None:
+        decoded = take_apart(packet.payload, route.kind)
+        for row in decoded.rows:
+            self._append(row, packet, received, route)
+        for fault in decoded.faults:
+            self._fault(packet, received, route, fault)
+
+    def _fault(self, packet: PublishPacket, received: int, route: Route | None, fault: Fault) -> None:
+        message = self.faulty.get(id(packet))
+        if message is None:
+            message = self.faulty[id(packet)] = Message(packet, received, route)
+        message.faults.append(fault)
+
+    def route_again(self) -> None:
+        """Try the messages without a device once more, after the routes were refreshed."""
+        waiting, self.unrouted = self.unrouted, []
+        for packet, received in waiting:
+            route = self.routes.lookup(packet.topic)
+            if route is not None:
+                self._take_apart(packet, received, route)
+            else:
+                self._fault(packet, received, None, _no_device(packet.topic, self.routes))
+
+    def check(self, now: int, window: TimeWindow) -> list[ReadingBatch]:
+        """Return the rows as batches, one for each kind, without what is wrong; that becomes faults."""
+        return [batch for rows in self.kinds.values() if len(batch := self._check(rows, now, window))]
+
+    def _check(self, rows: KindRows, now: int, window: TimeWindow) -> ReadingBatch:
+        table = np.array(rows.rows, dtype=np.float64)
+        received = np.array(rows.received, dtype=np.int64)
+        own_time, values = table[:, 0], table[:, 1:]
+        for row in np.flatnonzero(np.isnan(own_time)):
+            self.arrivals.note(rows.packets[row], rows.received[row])
+        # Beyond what int64 µs holds is far outside any window; clipped, it stays far outside.
+        stated = unix_to_microseconds(np.clip(np.nan_to_num(own_time), -9e18, 9e18))
+        time = np.where(np.isnan(own_time), received, stated)
+        batch = ReadingBatch(
+            rows.kind,
+            np.fromiter((route.device_id for route in rows.routes), np.int32, len(rows.routes)),
+            time,
+            received,
+            values,
+        )
+        keep = np.ones(len(batch), dtype=bool)
+        for reason, wrong in (
+            (Reason.TIME_TOO_OLD, too_old(time, now, window)),
+            (Reason.TIME_IN_FUTURE, in_future(time, now, window)),
+        ):
+            for row in np.flatnonzero(wrong):
+                self._fault_of_row(rows, int(row), Fault(reason, _time_detail(int(time[row]), now, window)))
+            keep &= ~wrong
+        implausible = out_of_range(values, rows.kind)
+        if implausible.any():
+            for row, column in np.argwhere(implausible & keep[:, None]):
+                self._fault_of_row(rows, int(row), _range_fault(rows.kind, int(column), values[row, column]))
+            values[implausible] = np.nan
+        keep &= self._has_values(rows, values, implausible)
+        return batch if keep.all() else batch.take(keep)
+
+    def _has_values(
+        self, rows: KindRows, values: npt.NDArray[np.float64], implausible: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        empty = np.all(np.isnan(values), axis=1)
+        for row in np.flatnonzero(empty & ~implausible.any(axis=1)):
+            self._fault_of_row(
+                rows, int(row), Fault(Reason.NO_METRICS, "no metric in it; every value is null")
+            )
+        present: npt.NDArray[np.bool_] = np.logical_not(empty)
+        return present
+
+    def _fault_of_row(self, rows: KindRows, row: int, fault: Fault) -> None:
+        self._fault(rows.packets[row], rows.received[row], rows.routes[row], fault)
+
+
+def _time_detail(time: int, now: int, window: TimeWindow) -> str:
+    try:
+        stated = format_timestamp(time)
+    except OverflowError:
+        stated = f"{time} µs"
+    limits = f"{format_timestamp(now - window.past)} and {format_timestamp(now + window.future)}"
+    return (
+        f"time {stated} is not between {limits}; set the device's clock, "
+        'or leave "ts" out to have the time of arrival'
+    )
+
+
+def _range_fault(kind: Kind, column: int, value: float) -> Fault:
+    metric = kind.metrics[column]
+    return Fault(
+        Reason.OUT_OF_RANGE,
+        f"{metric.name} {value:g} is not between {metric.minimum:g} and {metric.maximum:g} {metric.unit}",
+    )
+
+
+def _no_device(topic: str, routes: Routes) -> Fault:
+    device = routes.device_of(topic)
+    if device is None:
+        return Fault(Reason.UNKNOWN_TOPIC, f"topic {topic[:200]!r} is not {routes.pattern}")
+    return Fault(
+        Reason.UNKNOWN_DEVICE,
+        f"no device {device!r} is registered; run: alatau device add {device} --kind … --district …",
+    )

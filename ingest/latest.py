@@ -1,0 +1,85 @@
+"""Flushes latest values in coalesced batches, beside the path that acknowledges."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import asyncpg
+import structlog
+
+from ingest.metrics import IngestMetrics
+from ingest.options import IngestOptions
+from sensors.readings import ReadingBatch
+from storage.catalogue import load_catalogue
+from storage.database import connect
+from storage.dead_letters import trim_letters
+from storage.errors import classify
+from storage.latest import flush_latest, heal_latest
+
+_TRIM_EVERY_SECONDS = 600.0
+log = structlog.get_logger("ingest.latest")
+
+
+class LatestFlusher:
+    """Collects committed readings and merges them into the latest values once an interval.
+
+    What a crash leaves unflushed is taken over from the stored rows at the next start.
+    """
+
+    def __init__(
+        self, options: IngestOptions, metrics: IngestMetrics, monotonic: Callable[[], float]
+    ) -> None:
+        self._options = options
+        self._metrics = metrics
+        self._monotonic = monotonic
+        self._pending: dict[str, list[ReadingBatch]] = {}
+        self._connection: asyncpg.Connection | None = None
+        self._next_trim = 0.0
+
+    def add(self, batches: list[ReadingBatch]) -> None:
+        """Take committed readings."""
+        for batch in batches:
+            self._pending.setdefault(batch.kind.name, []).append(batch)
+
+    async def run(self) -> None:
+        """Flush for ever; ends by cancellation, and the last flush is the caller's."""
+        while True:
+            await asyncio.sleep(self._options.latest_interval_seconds)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Merge what is pending; what a database that is away does not take is healed from the rows later."""
+        pending, self._pending = self._pending, {}
+        try:
+            connection = await self._open()
+            for batches in pending.values():
+                await flush_latest(connection, batches)
+            await self._trim(connection)
+        except Exception as error:
+            if classify(error) is None:
+                raise
+            log.warning("latest values wait for the database", error=str(error))
+            await self.close()
+
+    async def _open(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            connection = await connect(self._options.database_url, application="alatau-ingest-latest")
+            self._connection = connection
+            # After every gap, ours or the database's, rows may be ahead of the latest values.
+            stored = await load_catalogue(connection)
+            for kind in stored[1].kinds if stored else ():
+                await heal_latest(connection, kind)
+        return self._connection
+
+    async def _trim(self, connection: asyncpg.Connection) -> None:
+        if self._monotonic() < self._next_trim:
+            return
+        self._next_trim = self._monotonic() + _TRIM_EVERY_SECONDS
+        self._metrics.letters_trimmed.inc(await trim_letters(connection, self._options.keep_dead_letters))
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None

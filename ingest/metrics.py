@@ -1,0 +1,60 @@
+"""The closed set of ingest's metrics; ``docs/operations.md`` explains each."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from sensors.checks import Reason
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
+_SIZES = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
+
+
+class IngestMetrics:
+    """Counters and gauges of one worker, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.received = self._counter("messages_received", "Messages taken from the broker.")
+        self.acknowledged = self._counter("messages_acknowledged", "Messages acknowledged after commit.")
+        self.stored = self._counter("readings_stored", "Readings stored as new rows.")
+        self.merged = self._counter("readings_merged", "Readings that completed a stored row.")
+        self.duplicate = self._counter("readings_duplicate", "Readings that said nothing new.")
+        self.dead_letters = Counter(
+            "alatau_ingest_dead_letters", "Messages kept as dead letters.", ["reason"], registry=self.registry
+        )
+        for reason in Reason:
+            self.dead_letters.labels(reason.value)
+        self.reconnects = self._counter("broker_connections", "Connections made to the broker.")
+        self.sessions_lost = self._counter(
+            "broker_sessions_lost",
+            "Reconnections where the broker had forgotten our session: readings may be lost.",
+        )
+        self.retries = self._counter(
+            "commit_retries", "Transactions repeated after a passing database error."
+        )
+        self.errors_told = self._counter("errors_told", "Refusals told to devices.")
+        self.errors_withheld = self._counter("errors_withheld", "Refusals not told, because one just was.")
+        self.letters_trimmed = self._counter(
+            "dead_letters_trimmed", "Oldest dead letters deleted at the bound."
+        )
+        self.in_flight = self._gauge("messages_in_flight", "Messages taken and not yet acknowledged.")
+        self.broker_up = self._gauge("broker_connected", "1 while subscribed at the broker.")
+        self.database_up = self._gauge("database_available", "1 while transactions commit.")
+        self.devices = self._gauge("devices_known", "Devices that messages are routed to.")
+        self.cut_messages = self._histogram("cut_messages", "Messages in one transaction.", _SIZES)
+        self.commit_seconds = self._histogram("commit_seconds", "Time of one transaction.", _SECONDS)
+        self.lag_seconds = self._histogram(
+            "lag_seconds",
+            "From a reading's own time to its commit; one sample per transaction and kind.",
+            _SECONDS,
+        )
+
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(f"alatau_ingest_{name}", text, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"alatau_ingest_{name}", text, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"alatau_ingest_{name}", text, buckets=buckets, registry=self.registry)

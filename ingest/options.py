@@ -1,0 +1,31 @@
+"""What ingest can be told; the environment is read by the command line, not here."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ingest.session import SessionOptions
+from sensors.checks import TimeWindow
+from sensors.topics import Topics
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class IngestOptions:
+    """Frozen policy of one worker."""
+
+    database_url: str
+    session: SessionOptions
+    topics: Topics = dataclasses.field(default_factory=Topics)
+    share: str = "alatau-ingest"  # the workers of one share divide the load among them
+    window: TimeWindow = dataclasses.field(default_factory=TimeWindow)
+    linger_seconds: float = 0.02  # how long the first message of a cut waits for company
+    latest_interval_seconds: float = 1.0
+    keep_dead_letters: int = 1_000_000
+    drain_timeout_seconds: float = 20.0
+    status_host: str = "127.0.0.1"
+    status_port: int | None = None
+
+    @property
+    def worker(self) -> str:
+        """The worker's fixed identity: the broker keeps its session by it, and the database its arrivals."""
+        return self.session.client_id

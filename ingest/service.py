@@ -1,0 +1,214 @@
+"""The ingest worker: receives, commits, acknowledges, in that order and never another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+
+import structlog
+from mqtt5 import PublishPacket
+
+from ingest.arrivals import Arrivals
+from ingest.commit import Committer
+from ingest.directory import Directory
+from ingest.errors import SessionError
+from ingest.feedback import Feedback
+from ingest.intake import Cut, Message
+from ingest.latest import LatestFlusher
+from ingest.metrics import IngestMetrics
+from ingest.options import IngestOptions
+from ingest.routes import Routes
+from ingest.session import Session
+from sensors.checks import Reason
+from sensors.topics import Channel
+from storage.arrivals import load_arrivals
+from storage.errors import StorageError
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
+log = structlog.get_logger("ingest")
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+class Ingest:
+    """One worker. Nothing in it depends on being the only one."""
+
+    def __init__(self, options: IngestOptions) -> None:
+        self.options = options
+        self.metrics = IngestMetrics()
+        self._routes = Routes(options.topics)
+        self._arrivals = Arrivals()
+        self._directory = Directory(options.database_url, self._routes)
+        self._committer = Committer(options, self._directory, self.metrics, _now)
+        self._latest = LatestFlusher(options, self.metrics, time.monotonic)
+        self._feedback = Feedback()
+        self._session: Session | None = None  # where the pending messages come from
+        self._pending = self._new_cut()
+        self._arrived = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._closing = False
+        self.metrics.devices.set_function(lambda: len(self._routes))
+
+    def _new_cut(self) -> Cut:
+        return Cut(self._routes, self._arrivals)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop``, then drain: what has arrived is committed and acknowledged; the broker keeps
+        the rest."""
+        async with asyncio.TaskGroup() as group:
+            directory = group.create_task(self._directory.run(), name="ingest.directory")
+            latest = group.create_task(self._latest.run(), name="ingest.latest")
+            writer = group.create_task(self._write_loop(), name="ingest.writer")
+            receiver = group.create_task(self._receive_loop(), name="ingest.receiver")
+            await stop.wait()
+            log.info("stopping; draining what has arrived", messages=self._pending.messages)
+            receiver.cancel()
+            if self._session is not None:
+                self._session.pause()
+            self._closing = True
+            self._arrived.set()
+            try:
+                async with asyncio.timeout(self.options.drain_timeout_seconds):
+                    await writer
+            except TimeoutError:
+                log.warning("drain timed out; the broker keeps what is not acknowledged")
+            for task in (directory, latest, writer):
+                task.cancel()
+        if self._session is not None:
+            await self._session.close()
+        await self._latest.flush()
+        await self._latest.close()
+        await self._committer.close()
+
+    # -- receiving --------------------------------------------------------------------------------
+
+    async def _receive_loop(self) -> None:
+        pause, refused = _FIRST_PAUSE, ""
+        first = True
+        await self._load_arrivals()
+        while True:
+            # What the last connection brought is written first: memory holds one window, never two, and
+            # while the database is away the broker does the waiting.
+            await self._drained.wait()
+            try:
+                session = await Session.open(self.options.session, self._filters(), self._take)
+            except SessionError as error:
+                if str(error) != refused:
+                    log.warning("broker away; trying again", error=str(error))
+                refused = str(error)
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                continue
+            pause, refused = _FIRST_PAUSE, ""
+            self._session = session
+            self._opened(session, first=first)
+            first = False
+            await session.wait_lost()
+            self.metrics.broker_up.set(0)
+            log.warning("connection to the broker lost")
+
+    async def _load_arrivals(self) -> None:
+        """Wait for the database, then take over the arrival times of an earlier run."""
+        pause, away = _FIRST_PAUSE, False
+        while True:
+            try:
+                await self._directory.refresh()
+                connection = await self._committer.connection()
+                self._arrivals.load(await load_arrivals(connection, self.options.worker))
+            except (StorageError, OSError) as error:
+                if not away:
+                    log.warning("waiting for the database", error=str(error))
+                away = True
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                self._committer.note_available(available=True)
+                return
+
+    def _filters(self) -> list[str]:
+        return [f"$share/{self.options.share}/{self.options.topics.every(Channel.TELEMETRY)}"]
+
+    def _opened(self, session: Session, *, first: bool) -> None:
+        self.metrics.broker_up.set(1)
+        self.metrics.reconnects.inc()
+        log.info("receiving", broker=self.options.session.host, session_present=session.session_present)
+        if not session.session_present and not first:
+            self.metrics.sessions_lost.inc()
+            log.error("the broker had forgotten our session; what it held in it is lost")
+
+    def _take(self, session: Session, packets: list[PublishPacket]) -> bool:
+        """Take what one read brought; called by the session, perhaps before its subscription is answered."""
+        self._session = session
+        self._pending.feed(packets, _now())
+        self.metrics.received.inc(len(packets))
+        self.metrics.in_flight.inc(len(packets))
+        self._drained.clear()
+        self._arrived.set()
+        # Receive Maximum bounds what the broker sends at QoS 1; this bounds the rest.
+        return self._pending.messages < self.options.session.receive_maximum
+
+    # -- committing -------------------------------------------------------------------------------
+
+    async def _write_loop(self) -> None:
+        while True:
+            await self._arrived.wait()
+            if not self._closing:
+                await asyncio.sleep(self.options.linger_seconds)
+            self._arrived.clear()
+            cut, self._pending = self._pending, self._new_cut()
+            session = self._session
+            if cut.messages:
+                await self._finish(cut, session)
+            if not self._pending.messages:
+                self._drained.set()
+                if self._closing:
+                    return
+
+    async def _finish(self, cut: Cut, session: Session | None) -> None:
+        readings = await self._committer.commit(cut)
+        self._latest.add(readings)
+        if session is not None:
+            # Packet ids belong to one connection: on a later one they would acknowledge a stranger's.
+            session.acknowledge(cut.packet_ids())
+            self.metrics.acknowledged.inc(cut.messages)
+            await self._tell(cut, session)
+            if self._pending.messages < self.options.session.receive_maximum and not self._closing:
+                session.resume()
+        self.metrics.in_flight.dec(cut.messages)
+
+    async def _tell(self, cut: Cut, session: Session) -> None:
+        """Tell devices why their messages were refused."""
+        for message in cut.faulty.values():
+            device = self._device_of(message)
+            if device is None:
+                continue
+            reason, detail = message.faults[0].reason, message.letter().detail
+            told = self._feedback.refuse(device, reason, detail, message.received, _now())
+            if told is None:
+                self.metrics.errors_withheld.inc()
+                continue
+            self.metrics.errors_told.inc()
+            with contextlib.suppress(OSError):
+                await session.publish(self.options.topics.of(device, Channel.ERRORS), told)
+
+    def _device_of(self, message: Message) -> str | None:
+        if message.route is not None:
+            return message.route.device
+        unknown = message.faults[0].reason is Reason.UNKNOWN_DEVICE
+        return self._routes.device_of(message.packet.topic) if unknown else None
+
+    # -- for the status port ----------------------------------------------------------------------
+
+    def readiness(self) -> tuple[bool, str]:
+        """Return whether readings flow, and a sentence that says what keeps them."""
+        waiting = self._pending.messages
+        if not self._committer.is_available:
+            return False, f"database away; {waiting} messages wait here, the rest at the broker"
+        if self._session is None or not self._session.is_open:
+            return False, "broker away"
+        return True, f"receiving; {waiting} messages wait for their commit"

@@ -1,0 +1,77 @@
+"""The real servers: one TimescaleDB and one Mosquitto for the whole run, a database for each module."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from cli.local import LocalStack, Ports
+from sensors.catalogue import Catalogue, build_catalogue, builtin_file
+from stack.ports import free_port
+from stack.servers import Servers, ensure_servers
+from storage.database import API_ROLE, INGEST_ROLE, OWNER_ROLE
+
+_numbers = itertools.count(1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Database:
+    """A migrated database with Alatau's catalogue, by role."""
+
+    owner_url: str
+    ingest_url: str
+    api_url: str
+
+
+@pytest.fixture(scope="session")
+def servers() -> Servers:
+    return ensure_servers(os.environ)
+
+
+@pytest.fixture(scope="session")
+def directory_for_servers() -> Iterator[pathlib.Path]:
+    """Everybody may enter it, which is not so of pytest's own temporary directories."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="alatau-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+async def local_stack(servers: Servers, directory_for_servers: pathlib.Path) -> AsyncIterator[LocalStack]:
+    """TimescaleDB and Mosquitto, running."""
+    stack = LocalStack(
+        servers,
+        directory_for_servers,
+        Ports(free_port(), free_port()),
+        database_overrides={"shared_buffers": "256MB", "fsync": "off", "max_wal_size": "1GB"},
+    )
+    try:
+        await stack.start_database()
+        await stack.apply(builtin_file("alatau"), "alatau.toml")
+        await stack.start_broker()
+        yield stack
+    finally:
+        await stack.stop()
+
+
+@pytest.fixture(scope="module")
+async def database(local_stack: LocalStack) -> Database:
+    """A database of the module's own."""
+    name = f"test_{next(_numbers)}"
+    await local_stack.create_database(name)
+    await local_stack.apply(builtin_file("alatau"), "alatau.toml", name)
+    return Database(*(local_stack.database_url(role, name) for role in (OWNER_ROLE, INGEST_ROLE, API_ROLE)))
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> Catalogue:
+    """The catalogue of Alatau City."""
+    return build_catalogue(builtin_file("alatau"), "alatau.toml")
