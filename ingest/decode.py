@@ -121,7 +121,7 @@ def _take_reading(reading: Any, kind: Kind, rows: list[Row]) -> Iterator[Fault]:
     if found:
         rows.append((time, *values))
     elif not flat and not nested:
-        yield Fault(Reason.NO_METRICS, f"no metric in it; send {example(kind)}")
+        yield Fault(Reason.NO_METRICS, f"no metric has a value; send {example(kind)}")
 
 
 def _time_of(ts: Any) -> float:

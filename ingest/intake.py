@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ingest.decode import Fault, Row, take_apart
+from ingest.decode import Fault, Row, example, take_apart
 from sensors.checks import Reason, TimeWindow, in_future, out_of_range, too_old
 from sensors.kinds import Kind
 from sensors.readings import ReadingBatch
@@ -204,7 +204,7 @@ class Cut:
         empty = np.all(np.isnan(values), axis=1)
         for row in np.flatnonzero(empty & ~implausible.any(axis=1)):
             self._fault_of_row(
-                rows, int(row), Fault(Reason.NO_METRICS, "no metric in it; every value is null")
+                rows, int(row), Fault(Reason.NO_METRICS, f"no metric has a value; send {example(rows.kind)}")
             )
         present: npt.NDArray[np.bool_] = np.logical_not(empty)
         return present

@@ -17,6 +17,10 @@ import mqtt5
 from ingest.errors import RefusedError, SessionError
 
 _ACKNOWLEDGEMENT_SUCCESS = b"\x40\x02"  # PUBACK, two bytes follow: the packet id; success goes without saying
+_GRANTED = (
+    mqtt5.SubAckReasonCode.GRANTED_QOS_AT_MOST_ONCE,
+    mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE,
+)
 _KEEP_ALIVE_SECONDS = 30
 _ANSWER_TIMEOUT = 10.0
 
@@ -95,9 +99,9 @@ class Session(asyncio.Protocol):
             receive_max=options.receive_maximum,
         )
         answer: mqtt5.ConnAckPacket = await self._ask(packet.write(), mqtt5.ConnAckPacket)
-        if answer.reason_code >= 0x80:
+        if answer.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
             raise RefusedError(
-                f"the broker refuses {options.username}: {answer.reason_code.name}; "
+                f"the broker refuses {options.username}: {answer.reason_code}; "
                 "check ALATAU_MQTT_USERNAME and ALATAU_MQTT_PASSWORD"
             )
         self.session_present = answer.session_present
@@ -116,7 +120,7 @@ class Session(asyncio.Protocol):
             ],
         )
         answer: mqtt5.SubAckPacket = await self._ask(packet.write(), mqtt5.SubAckPacket)
-        if refused := [code.name for code in answer.reason_codes if code >= 0x80]:
+        if refused := [str(code) for code in answer.reason_codes if code not in _GRANTED]:
             raise RefusedError(
                 f"the broker refuses the subscription: {', '.join(refused)}; give {self._options.username} "
                 "the role alatau-ingest"

@@ -16,7 +16,7 @@ from stack.versions import (
     timescaledb_objection,
 )
 
-_PLUGIN = "mosquitto_dynamic_security.so"
+PLUGIN = "mosquitto_dynamic_security.so"
 _POSTGRES_PROGRAMS = ("postgres", "initdb", "pg_isready", "psql")
 
 
@@ -122,12 +122,12 @@ def _examine_broker(program: Path, places: Iterable[Path]) -> Broker | Rejected:
     candidates = (root / folder for folder in ("lib", "lib64"))
     plugin = next((path for lib in candidates for path in _plugins(lib)), None)
     if plugin is None:
-        return Rejected(program, f"it has no {_PLUGIN}")
+        return Rejected(program, f"it has no {PLUGIN}")
     return Broker(program, clients, plugin, version)
 
 
 def _plugins(library_directory: Path) -> Iterator[Path]:
-    for pattern in (_PLUGIN, f"*/{_PLUGIN}", f"*/mosquitto/{_PLUGIN}"):
+    for pattern in (PLUGIN, f"*/{PLUGIN}", f"*/mosquitto/{PLUGIN}"):
         yield from library_directory.glob(pattern)
 
 
@@ -149,4 +149,8 @@ def _packaged_postgres() -> Iterator[Path]:
 
 
 def _unique(paths: Iterable[Path]) -> list[Path]:
-    return list(dict.fromkeys(paths))
+    found: dict[Path, Path] = {}
+    for path in paths:
+        # /sbin and /usr/sbin are one directory on most machines.
+        found.setdefault(path.resolve(), path)
+    return list(found.values())

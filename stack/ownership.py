@@ -40,9 +40,9 @@ def is_ours(directory: Path) -> bool:
 
 def lend(directory: Path, account: Account | None) -> None:
     """Give everything in `directory`, which must be ours, to `account`; raises StackError otherwise."""
+    _require_ours(directory)
     if account is None:
         return
-    _require_ours(directory)
     for parent, directories, files in os.walk(directory):
         for name in (".", *directories, *files):
             os.chown(Path(parent, name), account.uid, account.gid, follow_symlinks=False)

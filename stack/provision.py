@@ -34,7 +34,8 @@ def provisioned_versions(prefix: Path) -> dict[str, str] | None:
         versions: dict[str, str] = json.loads((prefix / VERSIONS_FILE).read_text())
     except (OSError, ValueError):
         return None
-    return versions
+    # A cache may be cleaned out by half.
+    return versions if all(program.is_file() for program in Tree(prefix).executables) else None
 
 
 def provision(prefix: Path, env: Mapping[str, str], report: Report) -> None:
@@ -43,12 +44,18 @@ def provision(prefix: Path, env: Mapping[str, str], report: Report) -> None:
     ALATAU_DEBIAN_MIRROR, where set, is tried before the machine's own mirrors. Raises StackError.
     """
     make_directory(prefix.parent)
-    with exclusive(prefix.parent / "provision.lock", report):
-        if provisioned_versions(prefix):
-            return
-        _require_tools()
-        _require_space(prefix.parent)
-        _build(prefix, env, report)
+    try:
+        with exclusive(prefix.parent / "provision.lock", report):
+            if provisioned_versions(prefix):
+                return
+            _require_tools()
+            _require_space(prefix.parent)
+            _build(prefix, env, report)
+    except OSError as error:
+        raise StackError(
+            f"The servers cannot be provisioned: {error}.",
+            f"Check the free space and the permissions of {prefix.parent}, or set ALATAU_CACHE_DIR.",
+        ) from error
 
 
 def mirrors(apt: Apt, env: Mapping[str, str]) -> list[str]:

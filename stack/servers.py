@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from stack.accounts import server_account
-from stack.discovery import Broker, Database, SearchPaths, find_brokers, find_databases
+from stack.discovery import PLUGIN, Broker, Database, SearchPaths, find_brokers, find_databases
 from stack.errors import SERVERS_BY_OTHER_MEANS, StackError
 from stack.layout import place_cache
 from stack.progress import Report, silent
@@ -112,7 +112,9 @@ def _provisioned(prefix: Path) -> tuple[Database, Broker] | None:
     if versions is None:
         return None
     tree = Tree(prefix)
-    plugin = next(prefix.glob("usr/lib/*/mosquitto_dynamic_security.so"))
+    plugin = next(prefix.glob(f"usr/lib/*/{PLUGIN}"), None)
+    if plugin is None:
+        return None
     return (
         Database(tree.postgres_bin, versions["postgres"], versions["timescaledb"]),
         Broker(tree.mosquitto, tree.clients, plugin, versions["mosquitto"]),

@@ -1,6 +1,5 @@
-"""The real servers, provisioned once into the shared cache, and directories they can reach."""
+"""Directories that the servers can reach, and who cannot."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,12 +8,6 @@ from pathlib import Path
 import pytest
 
 from stack.accounts import Account
-from stack.servers import Servers, ensure_servers
-
-
-@pytest.fixture(scope="session")
-def servers() -> Servers:
-    return ensure_servers(os.environ)
 
 
 @pytest.fixture

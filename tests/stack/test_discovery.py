@@ -4,6 +4,7 @@ import pytest
 
 from stack.discovery import Broker, Database, Rejected, SearchPaths, find_brokers, find_databases
 from stack.provision import VERSIONS_FILE
+from stack.recipe import Tree
 from stack.servers import find_servers
 from tests.stack.programs import write_program
 
@@ -36,6 +37,8 @@ def pretend_provisioned(prefix: Path) -> None:
     plugin = prefix / "usr/lib/x86_64-linux-gnu/mosquitto_dynamic_security.so"
     plugin.parent.mkdir(parents=True)
     plugin.touch()
+    for program in Tree(prefix).executables:
+        write_program(program, "exit 0")
     versions = '{"postgres": "17.6", "timescaledb": "2.19.3", "mosquitto": "2.0.21"}'
     (prefix / VERSIONS_FILE).write_text(versions)
 
@@ -113,6 +116,13 @@ def test_postgres_that_cannot_read_existing_data_is_passed_over(tmp_path: Path) 
 
 
 def test_unfinished_prefix_does_not_count(tmp_path: Path) -> None:
+    assert find_servers({}, tmp_path, search=SearchPaths((), ())) is None
+
+
+def test_prefix_that_was_cleaned_out_by_half_does_not_count(tmp_path: Path) -> None:
+    pretend_provisioned(tmp_path)
+    assert find_servers({}, tmp_path, search=SearchPaths((), ())) is not None
+    (Tree(tmp_path).postgres_bin / "initdb").unlink()
     assert find_servers({}, tmp_path, search=SearchPaths((), ())) is None
 
 

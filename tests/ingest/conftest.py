@@ -1,0 +1,187 @@
+"""A worker on the real servers, and a device's side of the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from broker.accounts import Service
+from broker.secrets import generate_secret, hash_secret
+from cli.local import LocalStack
+from ingest.options import IngestOptions
+from ingest.service import Ingest
+from ingest.session import SessionOptions
+from sensors.catalogue import Catalogue
+from sensors.kinds import DeviceSpec
+from storage.database import connect
+from storage.devices import Credential, register_devices
+from tests.conftest import Database
+
+_numbers = itertools.count(1)
+
+
+class Device:
+    """A client as firmware has one: paho-mqtt, MQTT 5, QoS 1."""
+
+    def __init__(self, port: int, username: str, password: str) -> None:
+        self.id = username
+        self.refused: list[str] = []
+        self.messages: list[tuple[str, bytes]] = []
+        self._arrived = threading.Condition()
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, username, protocol=mqtt.MQTTv5)
+        self.client.username_pw_set(username, password)
+        self.client.on_publish = self._on_publish
+        self.client.on_message = self._on_message
+        self._subscribed = threading.Event()
+        self.client.on_subscribe = lambda *_: self._subscribed.set()
+        connected = threading.Event()
+        self.client.on_connect = lambda *_: connected.set()
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        assert connected.wait(10)
+
+    def _on_publish(self, _client: Any, _data: Any, _mid: int, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            self.refused.append(str(reason))
+
+    def _on_message(self, _client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
+        with self._arrived:
+            self.messages.append((message.topic, bytes(message.payload)))
+            self._arrived.notify_all()
+
+    def subscribe(self, topic: str) -> None:
+        self.client.subscribe(topic, qos=1)
+        assert self._subscribed.wait(10)
+
+    def publish(self, payload: bytes | dict[str, Any] | list[Any], device: str = "", topic: str = "") -> None:
+        """Publish and wait for the broker's acknowledgement."""
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        info = self.client.publish(topic or f"alatau/v1/{device or self.id}/telemetry", body, qos=1)
+        info.wait_for_publish(10)
+
+    def next_message(self, count: int = 1) -> list[tuple[str, bytes]]:
+        with self._arrived:
+            assert self._arrived.wait_for(lambda: len(self.messages) >= count, 10)
+            return self.messages[:count]
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+@dataclasses.dataclass(slots=True)
+class Rig:
+    """Everything a test of ingest touches."""
+
+    stack: LocalStack
+    database: Database
+    connection: asyncpg.Connection
+    catalogue: Catalogue
+    devices: list[Device] = dataclasses.field(default_factory=list)
+
+    def options(self, **changes: Any) -> IngestOptions:
+        session = SessionOptions(
+            "127.0.0.1",
+            self.stack.ports.mqtt,
+            Service.INGEST,
+            self.stack.secrets.services[Service.INGEST],
+            client_id=f"ingest-{next(_numbers)}",
+        )
+        return IngestOptions(
+            **{
+                "database_url": self.database.ingest_url,
+                "session": session,
+                "share": session.client_id,
+                "latest_interval_seconds": 0.1,
+                **changes,
+            }
+        )
+
+    @contextlib.asynccontextmanager
+    async def worker(self, options: IngestOptions | None = None) -> AsyncIterator[Ingest]:
+        """Run a worker, subscribed when the block begins, drained when it has ended."""
+        ingest, stop = Ingest(options or self.options()), asyncio.Event()
+        task = asyncio.create_task(ingest.run(stop), name="test.ingest")
+        try:
+            await self.until(lambda: ingest.readiness()[0] or task.done())
+            yield ingest
+        finally:
+            stop.set()
+            await task
+
+    async def until(self, is_true: Callable[[], bool], seconds: float = 15) -> None:
+        """Wait for something in this process; fail when it does not come."""
+        deadline = time.monotonic() + seconds
+        while not is_true():
+            assert time.monotonic() < deadline, "it did not come in time"
+            await asyncio.sleep(0.01)
+
+    async def until_sql(self, query: str, *arguments: Any, seconds: float = 15) -> Any:
+        """Wait for a query to return something true, and return it."""
+        deadline = time.monotonic() + seconds
+        while not (value := await self.connection.fetchval(query, *arguments)):
+            assert time.monotonic() < deadline, f"not in time: {query}"
+            await asyncio.sleep(0.01)
+        return value
+
+    async def add_device(self, kind: str = "air_quality", *, connected: bool = True) -> Device:
+        """Register a device in the database and at the broker, and connect it."""
+        name, secret = f"test-{next(_numbers)}", generate_secret()
+        hashed = hash_secret(secret)
+        spec = DeviceSpec(name, kind, "gate")
+        credential = Credential(hashed.salt, hashed.hash, hashed.iterations)
+        await register_devices(self.connection, [spec], self.catalogue, {name: credential})
+        await self.stack.admin.add_device(name, secret)
+        device = await asyncio.to_thread(Device, self.stack.ports.mqtt, name, secret)
+        self.devices.append(device)
+        return device
+
+    async def gateway(self) -> Device:
+        """Connect the account that may speak for any device."""
+        account = Service.SIMULATOR
+        device = await asyncio.to_thread(
+            Device, self.stack.ports.mqtt, account, self.stack.secrets.services[account]
+        )
+        self.devices.append(device)
+        return device
+
+    async def number_of(self, device: Device) -> int:
+        number = await self.connection.fetchval(
+            "SELECT device_id FROM alatau.device WHERE id = $1", device.id
+        )
+        assert isinstance(number, int)
+        return number
+
+    async def rows(self, device: Device, kind: str = "air_quality") -> list[asyncpg.Record]:
+        return await self.connection.fetch(
+            f'SELECT * FROM reading."{kind}" WHERE device_id = $1 ORDER BY time',  # noqa: S608
+            await self.number_of(device),
+        )
+
+    async def letters(self, device: Device) -> list[asyncpg.Record]:
+        return await self.connection.fetch(
+            "SELECT * FROM alatau.dead_letter WHERE topic LIKE $1 ORDER BY dead_letter_id", f"%/{device.id}/%"
+        )
+
+
+@pytest.fixture
+async def rig(local_stack: LocalStack, database: Database, catalogue: Catalogue) -> AsyncIterator[Rig]:
+    connection = await connect(database.owner_url, application="test")
+    rig = Rig(local_stack, database, connection, catalogue)
+    yield rig
+    for device in rig.devices:
+        await asyncio.to_thread(device.close)
+    await connection.close()
+
