@@ -50,9 +50,10 @@ plugin_opt_config_file {options.security_file}
 acl_file {options.access_file}
 
 # What the broker has accepted stays until ingest has committed it. The defaults (20 in flight, 1000 queued,
-# the rest dropped) lose data; 0 is no limit in number, and the bytes bound the memory.
+# the rest dropped) lose data. In flight, 0 is no limit; queued, a large number is, because at 0 Mosquitto
+# 2.0.21 disconnects a client whose publish it denies. The bytes bound the memory.
 max_inflight_messages 0
-max_queued_messages 0
+max_queued_messages 1000000000
 max_queued_bytes {8 * 1024**3}
 max_packet_size {options.max_packet_bytes}
 persistent_client_expiration 7d

@@ -36,7 +36,7 @@ def air_quality(sample: Sample) -> Columns:
     dust *= 0.6 + 0.5 * fumes
     no2 = 9.0 + street * stale * 34.0 * fumes + 16.0 * winter * sample.field("inversion")
     no2 *= np.exp(0.06 * sample.noise("no2", MINUTE))
-    so2 = 5.0 + winter * 0.28 * pm2_5 * np.exp(0.3 * sample.wave("so2", 4 * HOUR))
+    so2 = (5.0 + winter * 0.28 * pm2_5) * np.exp(0.3 * sample.wave("so2", 4 * HOUR))
     ozone = 38.0 + 75.0 * (solar / 850.0) * (1.0 - 0.65 * winter) - 0.42 * no2 + 4.0 * sample.wave("o3", HOUR)
     return {
         "pm1": pm2_5 * np.clip(0.68 + 0.12 * winter + 0.02 * sample.wave("pm1", HOUR), 0.4, 0.95),

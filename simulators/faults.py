@@ -189,12 +189,12 @@ class FaultInjector:
         return self._changed(fault, reading, float(before[0, reading.column]))
 
     def drift(self, fault: Fault, reading: Reading) -> list[Outgoing]:
-        """Stray by up to a twentieth of the plausible range in the course of the episode."""
+        """Stray by up to sixty percent in the course of the episode."""
         length = int(self._spacing[reading.row]) * _EPISODE
-        metric = reading.kind.metrics[reading.column]
+        resolution = reading.kind.metrics[reading.column].resolution
+        value = float(reading.values[reading.column])
         part = (reading.time % length) / length
-        strayed = part * 0.05 * (metric.maximum - metric.minimum)
-        return self._changed(fault, reading, float(reading.values[reading.column]) + strayed)
+        return self._changed(fault, reading, value + part * (0.6 * abs(value) + 20 * resolution))
 
     def spike(self, fault: Fault, reading: Reading) -> list[Outgoing]:
         """Leap a good part of the way to the plausible maximum, once."""

@@ -101,10 +101,11 @@ class Simulation:
 
     def _send_arrays(self, until: int, step: int | None) -> None:
         """Send [cursor, until) as arrays, then what has fallen due meanwhile, until hardly any is left."""
-        interval, scale = history_interval(self._city, step), 1.0 - self._fraction
+        interval = history_interval(self._city, step)
         while until - self._cursor > 0 and not self._over():
             for fraction, message in self._composer.history(interval, self._cursor, until):
-                self._fraction = max(self._fraction, fraction * scale)
+                if self._phase is Phase.HISTORY:
+                    self._fraction = max(self._fraction, fraction)
                 if not self._send(message, self._over):
                     return
             self._cursor = until
@@ -173,7 +174,7 @@ class Simulation:
             self._report(self._progress())
 
     def _over(self) -> bool:
-        count = self._options.count
+        count = self._options.count if self._phase is Phase.LIVE else None
         return (
             self._stop.is_set()
             or (count is not None and self._live_readings >= count)

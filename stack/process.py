@@ -4,8 +4,8 @@ import asyncio
 import shutil
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL, Signals
 
@@ -31,6 +31,7 @@ class Program:
     orphan_signal: Signals
     account: Account | None = None
     cwd: Path = Path("/")
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Child:
@@ -115,7 +116,7 @@ def _spawn(program: Program, log: int) -> "subprocess.Popen[bytes]":
             stdout=log,
             stderr=log,
             cwd=program.cwd,
-            env=clean_environment(),
+            env=clean_environment(program.env),
             umask=0o077,
             start_new_session=True,
             **credentials(program.account),

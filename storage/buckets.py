@@ -43,6 +43,8 @@ class Step:
 
 
 _SHORTEST = {Calendar.TIME: 1, Calendar.DAY: DAY, Calendar.WEEK: 7 * DAY, Calendar.MONTH: 28 * DAY}
+# By which a bucket may be longer than its step: no clock was ever set by more, but over the date line.
+_LARGEST_CHANGE = 3 * 3600 * SECOND
 _MONTHS = re.compile(r"P(?:(?P<years>\d{1,3})Y)?(?:(?P<months>\d{1,4})M)?")
 
 # What ``auto`` chooses from, and what a refusal proposes.
@@ -110,7 +112,8 @@ def _edges(start: int, end: int, step: Step, zone: zoneinfo.ZoneInfo) -> Iterato
         midnight, next_midnight = _midnight(day, zone), _midnight(following, zone)
         yield midnight
         if step.calendar is Calendar.TIME:
-            window = max(midnight, start - step.count), min(next_midnight, end + step.count)
+            margin = step.count + _LARGEST_CHANGE
+            window = max(midnight, start - margin), min(next_midnight, end + margin)
             for since, until, offset in _constant_offsets(midnight, next_midnight, zone):
                 low, high = max(since, window[0]), min(until, window[1])
                 yield from range(low + -(low + offset) % step.count, high, step.count)

@@ -195,3 +195,14 @@ async def load_credentials(connection: Connection) -> dict[str, Credential]:
         "SELECT id, salt, hash, iterations FROM alatau.device_credential JOIN alatau.device USING (device_id)"
     )
     return {row["id"]: Credential(row["salt"], row["hash"], row["iterations"]) for row in rows}
+
+
+async def oldest_simulated_latest(connection: Connection) -> dt.datetime | None:
+    """Return until when every simulated device has readings, or None if one has none at all."""
+    row = await connection.fetchrow(
+        """
+        SELECT min(latest.time) AS time, count(*) FILTER (WHERE latest.time IS NULL) AS silent
+        FROM alatau.device LEFT JOIN alatau.latest USING (device_id) WHERE device.simulated
+        """
+    )
+    return None if row is None or row["silent"] else row["time"]

@@ -111,18 +111,6 @@ async def count_members(connection: Connection, selection: Selection) -> list[Me
     return [Members(**dict(row)) for row in rows]
 
 
-async def missing_devices(connection: Connection, devices: Sequence[str]) -> list[str]:
-    """Return which of these ids no device has."""
-    rows = await connection.fetch(
-        """
-        SELECT given FROM unnest($1::text[]) AS given
-        WHERE NOT EXISTS (SELECT FROM alatau.device WHERE id = given)
-        """,
-        devices,
-    )
-    return [row["given"] for row in rows]
-
-
 async def read_series(connection: Connection, query: SeriesQuery) -> list[Series]:
     """Return the series of every group that has a value in the range, by group and metric.
 

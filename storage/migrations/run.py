@@ -63,4 +63,7 @@ def _upgrade(connection: Connection) -> None:
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-    _run_script(connection, sql_file("grants.sql"))
+    # A database of somebody else's may be used with one role for everything.
+    roles = connection.exec_driver_sql("SELECT rolname FROM pg_roles WHERE rolname LIKE 'alatau%'")
+    if {"alatau_ingest", "alatau_api"} <= {row[0] for row in roles}:
+        _run_script(connection, sql_file("grants.sql"))

@@ -2,6 +2,8 @@
 
 GRANT USAGE ON SCHEMA alatau, reading TO alatau_ingest, alatau_api;
 
+-- /readyz compares the revision with the code's.
+GRANT SELECT ON public.alembic_version TO alatau_ingest, alatau_api;
 GRANT SELECT ON alatau.catalogue_version, alatau.district, alatau.device TO alatau_ingest, alatau_api;
 GRANT SELECT, INSERT ON alatau.dead_letter TO alatau_ingest;
 GRANT DELETE ON alatau.dead_letter TO alatau_ingest;

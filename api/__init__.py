@@ -1,0 +1,1 @@
+"""The REST API: routers parse a request, call storage, and shape the answer."""

@@ -1,0 +1,30 @@
+"""What a request's route says of itself in the published description: one truth for both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+
+# Of every keyed path. Each router carries its whole path: a route does not know where it was included.
+PREFIX = "/api/v1"
+
+
+def _operation(request: Request) -> dict[str, Any]:
+    route = request.scope.get("route")
+    path: dict[str, Any] = request.app.openapi()["paths"].get(getattr(route, "path", ""), {})
+    operation: dict[str, Any] = path.get(request.method.lower(), {})
+    return operation
+
+
+def operation_names(request: Request, place: str) -> set[str]:
+    """Return the names of the route's parameters in ``query``, ``path`` or ``header``."""
+    return {one["name"] for one in _operation(request).get("parameters", ()) if one["in"] == place}
+
+
+def body_fields(request: Request) -> list[str]:
+    """Return the names of the fields of the body that the request's route takes."""
+    content = _operation(request).get("requestBody", {}).get("content", {})
+    reference = content.get("application/json", {}).get("schema", {}).get("$ref", "")
+    schemas = request.app.openapi().get("components", {}).get("schemas", {})
+    return sorted(schemas.get(reference.rpartition("/")[2], {}).get("properties", ()))

@@ -1,0 +1,30 @@
+"""Keyset cursors: where a page ended, opaque to the client and good only for the list it came from."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import orjson
+
+from api.problems import invalid_parameter
+
+
+def encode_cursor(scope: str, *position: str | int) -> str:
+    """Return the cursor of a position in the list named ``scope``."""
+    return base64.urlsafe_b64encode(orjson.dumps([scope, *position])).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str, scope: str, *types: type) -> list[Any]:
+    """Return the position of a cursor, its parts of ``types``. Raises a problem if it is of another list."""
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        found, *position = orjson.loads(raw)
+        if found == scope and [type(part) for part in position] == list(types):
+            return list(position)
+    except (ValueError, TypeError, binascii.Error):
+        pass
+    raise invalid_parameter(
+        "cursor", 'is not one that this list gave; take "next" of the page before, or leave it out'
+    )

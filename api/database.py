@@ -1,0 +1,115 @@
+"""The API's database: a pool that is opened as soon as it can be, and its errors as problems."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import asyncpg
+import structlog
+
+from api.options import ApiOptions
+from api.problems import ProblemError, ProblemType, unavailable
+from storage.database import open_pool
+from storage.errors import RetryableError, classify
+from storage.kinds import Connection
+
+log = structlog.get_logger("api.database")
+
+_APPLICATION = "alatau-api"
+DATABASE_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+# Undefined schema, table, column or function: the code is newer than the database.
+_NOT_MIGRATED = frozenset({"3F000", "42P01", "42703", "42883"})
+
+
+class Database:
+    """The pool. ``run`` opens it, however long that takes; until then requests are refused, not delayed."""
+
+    def __init__(self, options: ApiOptions) -> None:
+        self._options = options
+        self._pool: asyncpg.Pool | None = None
+        self.attempted = asyncio.Event()
+
+    @property
+    def in_use(self) -> int:
+        """Connections that a request holds."""
+        return self._pool.get_size() - self._pool.get_idle_size() if self._pool else 0
+
+    async def run(self) -> None:
+        """Open the pool, trying again until it is open."""
+        while self._pool is None:
+            try:
+                self._pool = await self._open()
+            except DATABASE_ERRORS as error:
+                log.warning("database away", error=str(error) or type(error).__name__)
+                self.attempted.set()
+                await asyncio.sleep(self._options.retry_seconds)
+        self.attempted.set()
+
+    async def _open(self) -> asyncpg.Pool:
+        milliseconds = round(self._options.statement_timeout_seconds * 1000)
+        settings = {
+            "statement_timeout": str(milliseconds),
+            "idle_in_transaction_session_timeout": "60s",
+            # A plan for any range cannot leave chunks out while it is made.
+            "plan_cache_mode": "force_custom_plan",
+            "timezone": "UTC",
+        }
+        return await open_pool(
+            self._options.database_url,
+            application=_APPLICATION,
+            size=self._options.pool_size,
+            settings=settings,
+        )
+
+    async def close(self) -> None:
+        """Close the pool; nothing is left open."""
+        if self._pool is not None:
+            await self._pool.close()
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection; the database's errors leave as problems that say what to do."""
+        if self._pool is None:
+            raise unavailable("the database is not reachable; ask again soon, and see /readyz")
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                yield await self._acquire(stack, self._pool)
+        except asyncpg.QueryCanceledError as error:
+            raise ProblemError(
+                ProblemType.TIMEOUT,
+                f"the query was stopped after {self._options.statement_timeout_seconds:g} s; "
+                "ask for a shorter range, fewer metrics, or one district or device",
+            ) from error
+        except DATABASE_ERRORS as error:
+            raise _as_problem(error) from error
+
+    async def _acquire(self, stack: contextlib.AsyncExitStack, pool: asyncpg.Pool) -> Connection:
+        busy = self.in_use >= self._options.pool_size
+        try:
+            return await stack.enter_async_context(pool.acquire(timeout=self._options.pool_wait_seconds))
+        except TimeoutError as error:
+            if busy:
+                raise unavailable(
+                    f"all {self._options.pool_size} database connections are busy; ask again soon"
+                ) from error
+            raise
+
+
+def _as_problem(error: BaseException) -> BaseException:
+    if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _NOT_MIGRATED:
+        return unavailable(
+            "the database lacks what this version needs; run: alatau migrate", retry_after_seconds=30
+        )
+    storage_error = classify(error)
+    if isinstance(storage_error, RetryableError):
+        log.warning("database away", error=str(storage_error))
+        return unavailable("the database is not reachable; ask again soon, and see /readyz")
+    return storage_error or error

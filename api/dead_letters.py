@@ -1,0 +1,89 @@
+"""Dead letters: what was refused, and why."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from api.contract import PREFIX
+from api.cursors import decode_cursor, encode_cursor
+from api.parameters import require_devices
+from api.problems import ProblemError, ProblemType
+from api.responses import answer, next_page
+from api.services import Api
+from sensors.checks import Reason
+from storage.dead_letters import StoredLetter, find_letter, list_letters
+
+router = APIRouter(prefix=f"{PREFIX}/dead-letters", tags=["dead letters"])
+
+_SCOPE = "dead-letters"
+_LARGEST = 2**63 - 1
+
+
+class LetterFilter(BaseModel):
+    """Which letters, page by page."""
+
+    reason: Reason | None = None
+    device: str | None = None
+    waiting: bool = Field(default=False, description="Only those that nobody has replayed.")
+    cursor: str | None = Field(None, description="`next` of the page before.")
+    limit: int = Field(100, ge=1, le=1000)
+
+
+@router.get("")
+async def get_letters(request: Request, api: Api, query: Annotated[LetterFilter, Query()]) -> Response:
+    """List refused messages, the newest first."""
+    before = decode_cursor(query.cursor, _SCOPE, int)[0] if query.cursor else None
+    async with api.database.connection() as connection:
+        await require_devices(connection, [query.device] if query.device else [])
+        letters = await list_letters(
+            connection,
+            before=before,
+            limit=query.limit,
+            reason=query.reason,
+            device=query.device,
+            waiting_only=query.waiting,
+        )
+    cursor = encode_cursor(_SCOPE, letters[-1].dead_letter_id) if len(letters) == query.limit else None
+    return answer(
+        {"dead_letters": [_shape(letter) for letter in letters], "next": cursor},
+        headers=next_page(request, cursor),
+    )
+
+
+@router.get("/{number}")
+async def get_letter(number: Annotated[int, Path(ge=1, le=_LARGEST)], api: Api) -> Response:
+    """Return one refused message."""
+    async with api.database.connection() as connection:
+        letter = await find_letter(connection, number)
+    if letter is None:
+        raise ProblemError(
+            ProblemType.NOT_FOUND, f"there is no dead letter {number}; the oldest are deleted at the bound"
+        )
+    return answer(_shape(letter))
+
+
+def _shape(letter: StoredLetter) -> dict[str, Any]:
+    return {
+        "id": letter.dead_letter_id,
+        "received_at": letter.received_at,
+        "device": letter.device,
+        "topic": letter.topic,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "payload": base64.b64encode(letter.payload).decode(),
+        "payload_text": _text(letter.payload),
+        "replayed_at": letter.replayed_at,
+        "replay_verdict": letter.replay_verdict,
+    }
+
+
+def _text(payload: bytes) -> str | None:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,193 @@
+"""Devices: listing them, one of them, registering a new one."""
+
+from __future__ import annotations
+
+import shlex
+import urllib.parse
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from starlette.responses import Response
+
+from api.contract import PREFIX
+from api.cursors import decode_cursor, encode_cursor
+from api.options import ApiOptions, DeviceAccounts
+from api.parameters import no_such_device, parse_moment, require_known
+from api.problems import ProblemError, ProblemType, unavailable
+from api.responses import answer, next_page
+from api.services import Api
+from broker.errors import BrokerError
+from broker.secrets import generate_secret, hash_secret
+from sensors.catalogue import Catalogue
+from sensors.errors import CatalogueError
+from sensors.kinds import DeviceSpec, Kind
+from sensors.times import to_microseconds
+from sensors.topics import DEVICE_ID, Channel
+from storage.devices import Credential, Device, find_device, list_devices, register_devices
+from storage.kinds import Connection
+
+router = APIRouter(prefix=f"{PREFIX}/devices", tags=["devices"])
+
+_SCOPE = "devices"
+
+
+class DeviceFilter(BaseModel):
+    """Which devices, page by page."""
+
+    kind: str | None = None
+    district: str | None = None
+    simulated: bool | None = None
+    cursor: str | None = Field(None, description="`next` of the page before.")
+    limit: int = Field(100, ge=1, le=1000)
+
+
+# The database's text holds every character but NUL.
+Text = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")]
+
+
+class NewDevice(BaseModel):
+    """A device to be registered."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    id: str = Field(description='1 to 64 letters, digits, ".", "_", ":", "-".', examples=["air-gate-0042"])
+    kind: str = Field(examples=["air_quality"])
+    district: str = Field(examples=["gate"])
+    position: tuple[float, float] | None = Field(
+        None, description="[longitude, latitude], WGS 84.", examples=[[77.0, 43.48]]
+    )
+    interval: str | None = Field(
+        None,
+        description="Expected time between readings, ISO 8601; the kind's if left out.",
+        examples=["PT1M"],
+    )
+    installed: str | None = Field(None, description="RFC 3339 with zone.", examples=["2026-01-01T00:00:00Z"])
+    simulated: bool = False
+    metadata: dict[Text, bool | float | Text] = Field({}, max_length=100)
+
+
+@router.get("")
+async def get_devices(request: Request, api: Api, query: Annotated[DeviceFilter, Query()]) -> Response:
+    """List devices in the order of their ids."""
+    require_known("kind", [query.kind] if query.kind else (), api.catalogue.kind_of)
+    require_known("district", [query.district] if query.district else (), api.catalogue.district_of)
+    after = decode_cursor(query.cursor, _SCOPE, str)[0] if query.cursor else ""
+    async with api.database.connection() as connection:
+        devices = await list_devices(
+            connection,
+            after=after,
+            limit=query.limit,
+            kind=query.kind,
+            district=query.district,
+            simulated=query.simulated,
+        )
+    cursor = encode_cursor(_SCOPE, devices[-1].id) if len(devices) == query.limit else None
+    return answer(
+        {"devices": [_shape(device) for device in devices], "next": cursor},
+        headers=next_page(request, cursor),
+    )
+
+
+def _shape(device: Device) -> dict[str, Any]:
+    return {
+        "id": device.id,
+        "kind": device.kind,
+        "district": device.district,
+        "position": device.position,
+        "interval_seconds": device.interval_seconds,
+        "installed": device.installed,
+        "simulated": device.simulated,
+        "metadata": device.metadata,
+        "registered_at": device.registered_at,
+    }
+
+
+async def require_device(connection: Connection, device: str) -> Device:
+    """Return a device, or raise the problem that names the nearest."""
+    found = await find_device(connection, device) if DEVICE_ID.fullmatch(device) else None
+    if found is None:
+        raise await no_such_device(connection, device)
+    return found
+
+
+@router.get("/{device}")
+async def get_device(device: str, api: Api) -> Response:
+    """Return one device."""
+    async with api.database.connection() as connection:
+        return answer(_shape(await require_device(connection, device)))
+
+
+@router.post("", status_code=201)
+async def post_device(body: NewDevice, api: Api) -> Response:
+    """Register a device at the database and at the broker. Its secret is in this answer and never again."""
+    if api.accounts is None:
+        raise unavailable(
+            "devices can't be registered: this API has no administrator's account at the broker; "
+            "set ALATAU_MQTT_URL and ALATAU_BROKER_ADMIN_PASSWORD and start it again",
+            retry_after_seconds=60,
+        )
+    spec = _spec(body, api.catalogue, to_microseconds(api.clock()))
+    secret = generate_secret()
+    async with api.database.connection() as connection:
+        device = await _register(connection, spec, api.catalogue, secret, api.accounts)
+    snippet = _publish_command(api.options, spec.id, secret, api.catalogue.kind_of[spec.kind])
+    return answer(
+        {**_shape(device), "secret": secret, "try": snippet},
+        status=201,
+        headers={"Location": f"{PREFIX}/devices/{urllib.parse.quote(spec.id)}"},
+    )
+
+
+def _spec(body: NewDevice, catalogue: Catalogue, now: int) -> DeviceSpec:
+    require_known("kind", [body.kind], catalogue.kind_of)
+    require_known("district", [body.district], catalogue.district_of)
+    if body.installed is not None:
+        parse_moment("installed", body.installed, now)
+    return DeviceSpec(**body.model_dump())
+
+
+async def _register(
+    connection: Connection, spec: DeviceSpec, catalogue: Catalogue, secret: str, accounts: DeviceAccounts
+) -> Device:
+    """Register a device in the database and at the broker, or in neither."""
+    hashed = hash_secret(secret)
+    credential = Credential(hashed.salt, hashed.hash, hashed.iterations)
+    async with connection.transaction():
+        try:
+            added = await register_devices(connection, [spec], catalogue, {spec.id: credential})
+        except CatalogueError as error:
+            raise ProblemError(ProblemType.INVALID_BODY, str(error)) from None
+        if not added:
+            raise ProblemError(
+                ProblemType.CONFLICT,
+                f'a device has the id "{spec.id}" already; GET /api/v1/devices/{spec.id} shows it',
+            )
+        device = await require_device(connection, spec.id)
+        try:
+            # Last, so that only the commit can fail after it; the same request again mends that.
+            await accounts.add_device(spec.id, secret)
+        except BrokerError as error:
+            raise unavailable(f"the device was not registered: {error}") from error
+    return device
+
+
+def _publish_command(options: ApiOptions, device: str, secret: str, kind: Kind) -> str:
+    broker = urllib.parse.urlsplit(options.mqtt_url)
+    is_tls = broker.scheme in ("mqtts", "ssl")
+    example = {metric.name: _plausible(metric.minimum, metric.maximum) for metric in kind.metrics[:2]}
+    certificate = ["--cafile", options.mqtt_ca] if options.mqtt_ca else []
+    arguments = [
+        "mosquitto_pub",
+        *("-h", broker.hostname or "127.0.0.1", "-p", str(broker.port or (8883 if is_tls else 1883))),
+        *certificate,
+        *("-V", "5", "-q", "1", "-i", device, "-u", device, "-P", secret),
+        *("-t", options.topics.of(device, Channel.TELEMETRY), "-m", orjson.dumps(example).decode()),
+    ]
+    return shlex.join(arguments)
+
+
+def _plausible(minimum: float, maximum: float) -> float:
+    """Return a value within the range that looks like one."""
+    return next((value for value in (20.0, 1.0, 0.0) if minimum <= value <= maximum), minimum)

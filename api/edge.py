@@ -1,0 +1,75 @@
+"""The edge of the application: request ids, metrics, headers, and errors that nobody expected."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+
+import orjson
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.contract import PREFIX
+from api.problems import MEDIA_TYPE, REQUEST_ID, ProblemType, problem_document
+from api.telemetry import ApiMetrics
+
+log = structlog.get_logger("api")
+
+_ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Edge:
+    """ASGI middleware around everything else."""
+
+    def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; an error is logged with the request's id and answered without its insides."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
+        scope[REQUEST_ID] = request_id
+        began = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(MutableHeaders(scope=message), scope["path"], request_id)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            log.exception("request failed", request_id=request_id, path=scope["path"])
+            if status:
+                raise  # too late for an answer: the server cuts the connection
+            await _send_internal_error(scope["path"], request_id, send_with_headers)
+        finally:
+            template = getattr(scope.get("route"), "path", "unmatched")
+            self._metrics.observe(scope["method"], template, status, time.perf_counter() - began)
+
+
+def _add_headers(headers: MutableHeaders, path: str, request_id: str) -> None:
+    headers["X-Request-ID"] = request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    if path.startswith(PREFIX):
+        headers.setdefault("Cache-Control", "no-store")
+
+
+async def _send_internal_error(path: str, request_id: str, send: Send) -> None:
+    detail = "an unexpected error, which is logged; tell the operator this request_id"
+    body = orjson.dumps(problem_document(ProblemType.INTERNAL, detail, path, request_id))
+    headers = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": ProblemType.INTERNAL.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,76 @@
+"""How the process is: ``/healthz``, ``/readyz``, ``/metrics``; without a key, for the machines beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import RedirectResponse, Response
+
+from api.problems import ProblemError, unavailable
+from api.responses import answer
+from api.services import Api
+from api.telemetry import ApiMetrics
+from sensors.errors import AlatauError
+from storage.database import Edition, read_edition
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get("/", include_in_schema=False)
+async def get_root() -> Response:
+    """Lead people to the documentation."""
+    return RedirectResponse("/docs")
+
+
+@router.get("/healthz")
+async def get_health() -> Response:
+    """Tell that the process lives."""
+    return answer({"status": "ok"})
+
+
+@router.get("/readyz")
+async def get_readiness(api: Api) -> Response:
+    """Tell whether requests can be answered, and if not, what is missing."""
+    missing: list[str] = []
+    edition = await _edition(api, missing)
+    if edition is not None and edition.revision != api.revision:
+        missing.append(
+            f"the database is at revision {edition.revision}, this version needs {api.revision}; "
+            "run: alatau migrate"
+        )
+    if edition is not None and api.snapshot.version is None:
+        missing.append("no catalogue was applied; run: alatau migrate")
+    if missing or edition is None:
+        raise unavailable("; ".join(missing), missing=missing)
+    return answer(_ready(edition, api.snapshot.version))
+
+
+async def _edition(api: Api, missing: list[str]) -> Edition | None:
+    try:
+        async with api.database.connection() as connection:
+            return await read_edition(connection)
+    except ProblemError as problem:
+        missing.append(problem.detail)
+    except AlatauError as error:
+        missing.append(str(error))
+    return None
+
+
+def _ready(edition: Edition, catalogue_version: int | None) -> dict[str, Any]:
+    return {
+        "status": "ready",
+        "postgresql": edition.postgresql,
+        "timescaledb": edition.timescaledb,
+        "licence": edition.licence,
+        "revision": edition.revision,
+        "catalogue_version": catalogue_version,
+    }
+
+
+@router.get("/metrics")
+async def get_metrics(request: Request) -> Response:
+    """Return the process's own metrics for Prometheus."""
+    metrics: ApiMetrics = request.app.state.metrics
+    return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

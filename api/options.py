@@ -1,0 +1,39 @@
+"""What the API can be told; the environment is read by the command line, not here."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+from sensors.topics import Topics
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ApiOptions:
+    """Frozen policy of one API process. ``mqtt_url`` and ``mqtt_ca`` are what devices are told to use."""
+
+    database_url: str
+    pool_size: int = 10
+    pool_wait_seconds: float = 5.0  # how long a request waits for a connection before it is refused
+    statement_timeout_seconds: float = 10.0
+    key_cache_seconds: float = 30.0
+    key_cache_size: int = 1024
+    catalogue_poll_seconds: float = 30.0  # in case a notification is lost
+    retry_seconds: float = 1.0
+    topics: Topics = dataclasses.field(default_factory=Topics)
+    mqtt_url: str = "mqtt://127.0.0.1:1883"
+    mqtt_ca: str | None = None
+    max_buckets: int = 11_000
+    max_points: int = 1_000_000
+
+
+class DeviceAccounts(Protocol):
+    """The broker's accounts of devices, as far as registering one needs them."""
+
+    async def add_device(self, device: str, secret: str, /) -> None:
+        """Let a device in with its secret; one that is there already gets this secret.
+
+        Returns when the broker knows it, and may block for some seconds. Raises BrokerError, after which the
+        device may or may not be known: the caller may repeat it.
+        """
+        ...

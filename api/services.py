@@ -1,0 +1,45 @@
+"""What the routes of one application share."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from api.database import Database
+from api.keys import KeyCache
+from api.options import ApiOptions, DeviceAccounts
+from api.snapshot import CatalogueWatch
+from sensors.catalogue import Catalogue
+
+Clock = Callable[[], dt.datetime]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one running application; ``clock`` returns aware times."""
+
+    options: ApiOptions
+    database: Database
+    snapshot: CatalogueWatch
+    keys: KeyCache
+    accounts: DeviceAccounts | None
+    clock: Clock
+    revision: str  # of the database that this code needs
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The catalogue as it is now. Raises a problem where there is none yet."""
+        return self.snapshot.current
+
+
+def services_of(request: Request) -> Services:
+    """Return the application's services; a dependency of routes."""
+    services: Services = request.app.state.services
+    return services
+
+
+Api = Annotated[Services, Depends(services_of)]

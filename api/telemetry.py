@@ -1,0 +1,38 @@
+"""What the API tells of itself: its Prometheus metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class ApiMetrics:
+    """Counters and histograms of one application, in the registry given."""
+
+    def __init__(self, registry: CollectorRegistry, in_use: Callable[[], int], pool_size: int) -> None:
+        self.registry = registry
+        self._requests = Counter(
+            "alatau_api_requests", "Requests answered.", ["method", "route", "status"], registry=registry
+        )
+        self._seconds = Histogram(
+            "alatau_api_request_seconds",
+            "From the request's head to the last byte of the answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        used = Gauge(
+            "alatau_api_database_connections_used", "Connections that requests hold.", registry=registry
+        )
+        used.set_function(in_use)
+        size = Gauge("alatau_api_database_connections_max", "Size of the pool.", registry=registry)
+        size.set(pool_size)
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request under its route's template: paths themselves are without bound."""
+        self._requests.labels(method if method in _METHODS else "OTHER", route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)

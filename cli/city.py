@@ -1,0 +1,226 @@
+"""A city on this machine: the servers, our processes, the catalogue and the simulated fleet, as one."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import pathlib
+import sys
+from collections.abc import Awaitable, Callable
+from signal import SIGTERM
+
+from broker.accounts import Service
+from broker.secrets import hash_secret
+from cli.connections import external_broker, external_database
+from cli.console import Steps
+from cli.local import LocalStack, Ports
+from cli.probes import answers_ok, simulator_state
+from cli.settings import Settings
+from cli.supervisor import Server, Supervisor, Worker
+from sensors.catalogue import CityFile, builtin_file, read_city_file
+from sensors.errors import CatalogueError
+from sensors.fleet import plan_fleet
+from sensors.kinds import DeviceSpec
+from sensors.topics import Topics
+from stack.ports import require_free
+from stack.process import Program
+from stack.progress import Report
+from stack.servers import Servers
+from storage.api_keys import store_key
+from storage.catalogue import apply_city_file, load_catalogue
+from storage.database import API_ROLE, INGEST_ROLE, OWNER_ROLE, connect
+from storage.devices import Credential, oldest_simulated_latest, register_devices
+from storage.migrations.run import upgrade
+
+SAMPLE_DEVICE = "sample-air-1"
+_HISTORY = dt.timedelta(hours=24)
+# A gap as long as this is filled before the city is called ready; a shorter one behind its back.
+_WORTH_WAITING = dt.timedelta(hours=20)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CityOptions:
+    """Which city, and how many devices of it are simulated; 0 leaves it empty."""
+
+    city_file: pathlib.Path | None
+    simulated: int
+
+
+class City:
+    """Starts everything in order, and stops it in the reverse. Servers named in the environment are used as
+    they are."""
+
+    def __init__(
+        self, settings: Settings, options: CityOptions, servers: Servers, say: Callable[[str], None]
+    ) -> None:
+        self.settings = settings
+        self.servers = servers
+        self.title = ""
+        self._options = options
+        self._supervisor = Supervisor(say)
+        ports = Ports(settings.database_port, settings.mqtt_port)
+        self.local = LocalStack(servers, settings.root, ports, topics=Topics(settings.topic_root))
+        self._database = external_database(settings)
+        self._broker = external_broker(settings)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of where things are."""
+        return self.local.notes
+
+    @property
+    def mqtt_url(self) -> str:
+        """Where the broker is."""
+        return self._broker or self.local.mqtt_url
+
+    def _database_url(self, role: str) -> str:
+        return self._database or self.local.database_url(role)
+
+    async def start(self, steps: Steps) -> None:
+        """Start the city; when this returns, readings flow. Raises StackError, StorageError, CatalogueError."""
+        for port, purpose in (
+            (self.settings.api_port, "the API"),
+            (self.settings.ingest_port, "ingest's status"),
+        ):
+            require_free(port, purpose)
+        with steps.step("database"):
+            await self._start_database()
+        with steps.step("catalogue and devices") as report:
+            missing = await self._apply_catalogue(report)
+        with steps.step("broker"):
+            if self._broker is None:
+                broker = Server(
+                    "broker", self.local.start_broker, self.local.mosquitto.wait, self.local.mosquitto.stop
+                )
+                await self._supervisor.start(broker)
+        with steps.step("ingest"):
+            probe = answers_ok(self.settings.ingest_port)
+            await self._supervisor.start(
+                self._worker("ingest", self._ingest_environment(), probe, stop_within=30)
+            )
+        with steps.step("API"):
+            probe = answers_ok(self.settings.api_port)
+            await self._supervisor.start(self._worker("api", self._api_environment(), probe, stop_within=10))
+        if self._options.simulated:
+            with steps.step("simulated city, last 24 hours") as report:
+                await self._supervisor.start(self._simulator(missing, report))
+
+    async def stop(self) -> None:
+        """Stop everything, the devices first, the database last."""
+        await self._supervisor.stop()
+
+    async def _start_database(self) -> None:
+        if self._database is not None:
+            await upgrade(self._database)
+            return
+        postgres = self.local.postgres
+        await self._supervisor.start(
+            Server("database", self.local.start_database, postgres.wait, postgres.stop)
+        )
+
+    async def _apply_catalogue(self, report: Report) -> dt.timedelta:
+        """Apply the city file and register the fleet; return the gap that simulated history has to fill."""
+        name, file = self._city_file()
+        secrets = self.local.secrets
+        connection = await connect(self._database_url(OWNER_ROLE), application="alatau-up")
+        try:
+            await apply_city_file(connection, file, name)
+            await store_key(connection, secrets.api_key, "generated at the first start")
+            stored = await load_catalogue(connection)
+            if stored is None:
+                raise CatalogueError(f"{name}: applied, but no catalogue is in force")
+            catalogue = stored[1]
+            self.title = catalogue.city.title
+            hashed = hash_secret(secrets.sample_device_secret)
+            sample = DeviceSpec(SAMPLE_DEVICE, "air_quality", catalogue.districts[0].name)
+            credential = Credential(hashed.salt, hashed.hash, hashed.iterations)
+            await register_devices(connection, [sample], catalogue, {SAMPLE_DEVICE: credential})
+            report(f"{self._options.simulated} simulated devices", None)
+            await register_devices(connection, plan_fleet(catalogue, self._options.simulated), catalogue)
+            oldest = await oldest_simulated_latest(connection)
+        finally:
+            await connection.close()
+        now = dt.datetime.now(dt.UTC)
+        return min(now - oldest, _HISTORY) if oldest else _HISTORY
+
+    def _city_file(self) -> tuple[str, CityFile]:
+        path = self._options.city_file
+        return ("alatau.toml", builtin_file("alatau")) if path is None else (str(path), read_city_file(path))
+
+    # -- our processes ----------------------------------------------------------------------------
+
+    def _worker(
+        self,
+        name: str,
+        environment: dict[str, str],
+        probe: Callable[[], Awaitable[bool]],
+        *arguments: str,
+        ready_within: float = 60,
+        stop_within: float,
+    ) -> Worker:
+        program = Program(
+            name,
+            [sys.executable, "-P", "-m", "cli", name if name != "simulator" else "simulate", *arguments],
+            self.settings.root / "logs" / f"{name}.log",
+            SIGTERM,
+            env={"ALATAU_DATA_DIR": str(self.settings.root), **environment},
+        )
+        return Worker(program, probe, ready_within=ready_within, stop_within=stop_within)
+
+    def _account(self, service: Service) -> dict[str, str]:
+        if self._broker is not None:
+            return {}  # the environment names the account along with the broker
+        return {
+            "ALATAU_MQTT_USERNAME": service.value,
+            "ALATAU_MQTT_PASSWORD": self.local.secrets.services[service],
+        }
+
+    def _ingest_environment(self) -> dict[str, str]:
+        return {
+            "ALATAU_DATABASE_URL": self._database_url(INGEST_ROLE),
+            "ALATAU_MQTT_URL": self.mqtt_url,
+            **self._account(Service.INGEST),
+        }
+
+    def _api_environment(self) -> dict[str, str]:
+        admin = (
+            {}
+            if self._broker
+            else {"ALATAU_BROKER_ADMIN_PASSWORD": self.local.secrets.services[Service.ADMIN]}
+        )
+        return {
+            "ALATAU_DATABASE_URL": self._database_url(API_ROLE),
+            "ALATAU_MQTT_URL": self.mqtt_url,
+            **admin,
+        }
+
+    def _simulator(self, missing: dt.timedelta, report: Report) -> Worker:
+        log = self.settings.root / "logs" / "simulator.log"
+        since = log.stat().st_size if log.exists() else 0
+        waits = missing > _WORTH_WAITING
+
+        async def probe() -> bool:
+            state = simulator_state(log, since)
+            report(f"{state.published:,} messages", state.fraction)
+            return state.phase == "live" or (not waits and state.published > 0)
+
+        arguments = ["--json", "--devices", str(self._options.simulated)]
+        arguments += ["--history", f"PT{missing.total_seconds():.0f}S"]
+        if self._options.city_file:
+            arguments += ["--city", str(self._options.city_file.absolute())]
+        environment = {"ALATAU_MQTT_URL": self.mqtt_url, **self._account(Service.SIMULATOR)}
+        return self._worker("simulator", environment, probe, *arguments, ready_within=600, stop_within=15)
+
+    # -- for people -------------------------------------------------------------------------------
+
+    def environment(self) -> dict[str, str]:
+        """Return what a person or a program needs to use the city."""
+        secrets = self.local.secrets
+        return {
+            "ALATAU_API_URL": f"http://{self.settings.api_host}:{self.settings.api_port}",
+            "ALATAU_API_KEY": secrets.api_key,
+            "ALATAU_MQTT_URL": self.mqtt_url,
+            "ALATAU_DEVICE_ID": SAMPLE_DEVICE,
+            "ALATAU_DEVICE_SECRET": secrets.sample_device_secret,
+            "ALATAU_DATABASE_URL": self._database_url(API_ROLE),
+        }

@@ -1,0 +1,108 @@
+"""Which database and which accounts a command uses: the environment's, or those of the local stack."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+
+import asyncpg
+
+from broker.accounts import Service
+from broker.admin import BrokerAdmin
+from cli.local import DATABASE
+from cli.secrets import StackSecrets, load_secrets
+from cli.settings import Settings, SettingsError
+from storage.database import OWNER_ROLE, connect, with_user
+from storage.errors import classify
+
+
+def stack_environment(settings: Settings) -> dict[str, str]:
+    """Return what ``up`` wrote for people to source, or nothing where it hasn't run yet."""
+    try:
+        lines = (settings.root / "env").read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    pairs = (line.removeprefix("export ").partition("=") for line in lines if not line.startswith("#"))
+    return {name: value.strip("'") for name, _, value in pairs if name}
+
+
+def external_database(settings: Settings) -> str | None:
+    """Return the database that the environment names, unless that is our own as ``up`` wrote it."""
+    own = stack_environment(settings).get("ALATAU_DATABASE_URL")
+    return None if settings.database_url == own else settings.database_url
+
+
+def external_broker(settings: Settings) -> str | None:
+    """Return the broker that the environment names, unless that is our own as ``up`` wrote it."""
+    own = stack_environment(settings).get("ALATAU_MQTT_URL")
+    return None if settings.mqtt_url == own else settings.mqtt_url
+
+
+def database_url(settings: Settings, role: str) -> str:
+    """Return the database's address for one of our roles. Raises SettingsError when there is none."""
+    if external := external_database(settings):
+        return external
+    if secrets := stack_secrets(settings):
+        local = f"postgresql://127.0.0.1:{settings.database_port}/{DATABASE}"
+        return with_user(local, role, secrets.roles[role])
+    raise SettingsError(
+        "no database: run `./alatau up`, or set ALATAU_DATABASE_URL=postgresql://user:password@host/database"
+    )
+
+
+def stack_secrets(settings: Settings) -> StackSecrets | None:
+    """Return the secrets of the local stack, if there is one."""
+    return load_secrets(settings.root / "secrets.json")
+
+
+def broker_url(settings: Settings) -> str:
+    """Return the broker's address."""
+    return settings.mqtt_url or f"mqtt://127.0.0.1:{settings.mqtt_port}"
+
+
+def broker_account(settings: Settings, service: Service) -> tuple[str, str]:
+    """Return user name and password of a service at the broker. Raises SettingsError when there are none."""
+    if settings.mqtt_password:
+        return settings.mqtt_username or service.value, settings.mqtt_password
+    if secrets := stack_secrets(settings):
+        return service.value, secrets.services[service]
+    raise SettingsError(
+        f"no account at the broker: run `./alatau up`, or set ALATAU_MQTT_USERNAME={service.value} "
+        "and ALATAU_MQTT_PASSWORD"
+    )
+
+
+def broker_admin(settings: Settings) -> BrokerAdmin | None:
+    """Return who may register devices at the broker, or None when nobody may."""
+    secrets = stack_secrets(settings)
+    password = settings.broker_admin_password or (secrets.services[Service.ADMIN] if secrets else None)
+    return None if password is None else BrokerAdmin(broker_url(settings), Service.ADMIN, password)
+
+
+@contextlib.asynccontextmanager
+async def owner_connection(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """Open a connection of the owner's role for one command. Raises StorageError, SettingsError."""
+    try:
+        connection = await connect(database_url(settings, OWNER_ROLE), application="alatau-cli")
+    except Exception as error:
+        raise classify(error) or error from error
+    try:
+        yield connection
+    except asyncpg.PostgresError as error:
+        raise classify(error) or error from error
+    finally:
+        await connection.close()
+
+
+def role_passwords(settings: Settings) -> Mapping[str, str]:
+    """Return the passwords that ``migrate`` gives to the roles. Raises SettingsError that names what lacks."""
+    given = {
+        "alatau_owner": settings.database_owner_password,
+        "alatau_ingest": settings.database_ingest_password,
+        "alatau_api": settings.database_api_password,
+    }
+    if missing := [
+        f"ALATAU_DATABASE_{r.removeprefix('alatau_').upper()}_PASSWORD" for r, p in given.items() if not p
+    ]:
+        raise SettingsError(f"set {', '.join(missing)}, which `alatau migrate` gives to the database's roles")
+    return {role: password for role, password in given.items() if password}

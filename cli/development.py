@@ -1,0 +1,87 @@
+"""``test``, ``check`` and ``bench``: the same on a fresh machine as on the builders'."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from cli.console import Steps, answers, errors
+from stack.errors import StackError
+from stack.servers import ensure_servers
+
+_PROJECT = pathlib.Path(__file__).parents[1]
+_CHECKS = {
+    "ruff": ["-m", "ruff", "check", "."],
+    "format": ["-m", "ruff", "format", "--check", "."],
+    "mypy": ["-m", "mypy"],
+    "import-linter": ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+}
+_PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(rich_help_panel="Development", context_settings=_PASS_ON)(test)
+    app.command(rich_help_panel="Development")(check)
+    app.command(rich_help_panel="Development")(bench)
+
+
+def test(context: typer.Context) -> None:
+    """Run the whole test suite on real servers of its own. What follows is given to pytest.
+
+    [dim]Examples:[/]
+      ./alatau test
+      ./alatau test tests/ingest -k redelivered
+    """
+    with Steps(errors) as steps, steps.step("servers") as report:
+        ensure_servers(os.environ, report)
+    coverage = [] if context.args else ["--cov", "--cov-report=term:skip-covered"]
+    _exit([sys.executable, "-m", "pytest", *coverage, *context.args])
+
+
+def check() -> None:
+    """Check style, format, types and the direction of imports.
+
+    [dim]Example:[/]
+      ./alatau check
+    """
+    failed = []
+    for name, command in _CHECKS.items():
+        errors.print(f"[bold]{name}[/]")
+        if subprocess.run([sys.executable, *command], cwd=_PROJECT, check=False).returncode:  # noqa: S603
+            failed.append(name)
+    if failed:
+        raise StackError(
+            f"failed: {', '.join(failed)}", "Mend what is listed above; `ruff format .` formats."
+        )
+    answers.print("all checks passed")
+
+
+def bench(
+    name: Annotated[str, typer.Argument(help="File name in benchmarks/ without .py.")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Smaller load: shows that it runs, not how fast.")
+    ] = False,
+    json: Annotated[pathlib.Path | None, typer.Option(help="Also write the result to this file.")] = None,
+) -> None:
+    """Run a benchmark on servers of its own; ratios against limits measured in the same run.
+
+    [dim]Examples:[/]
+      ./alatau bench ingest
+      ./alatau bench ingest --quick --json result.json
+    """
+    script = _PROJECT / "benchmarks" / f"{name}.py"
+    if not script.exists():
+        known = ", ".join(sorted(p.stem for p in script.parent.glob("*.py") if not p.stem.startswith("_")))
+        raise StackError(f"there is no benchmark {name}", f"Run one of: {known}.")
+    arguments = [*(["--quick"] if quick else []), *(["--json", str(json.absolute())] if json else [])]
+    _exit([sys.executable, "-m", f"benchmarks.{name}", *arguments])
+
+
+def _exit(command: list[str]) -> None:
+    sys.exit(subprocess.run(command, cwd=_PROJECT, check=False).returncode)  # noqa: S603 - our own programs

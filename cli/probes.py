@@ -1,0 +1,50 @@
+"""Asking a process whether it is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+
+def answers_ok(port: int, path: str = "/readyz") -> Callable[[], Awaitable[bool]]:
+    """Return a probe that asks a local HTTP port, and takes 200 for yes."""
+
+    async def probe() -> bool:
+        try:
+            async with asyncio.timeout(2):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                try:
+                    writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+                    status = await reader.readline()
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError):
+            return False
+        return b" 200 " in status
+
+    return probe
+
+
+class SimulatorState(msgspec.Struct):
+    """The part of a simulator's progress line that tells where it is."""
+
+    phase: str = "connecting"
+    fraction: float = 0.0
+    published: int = 0
+
+
+def simulator_state(log: pathlib.Path, since: int) -> SimulatorState:
+    """Return the newest progress that a simulator has printed after an offset of its log."""
+    with log.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(since, file.tell() - 4096))
+        lines = file.read().splitlines()
+    for line in reversed(lines):
+        try:
+            return msgspec.json.decode(line, type=SimulatorState)
+        except msgspec.MsgspecError:
+            continue
+    return SimulatorState()

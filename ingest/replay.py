@@ -1,0 +1,73 @@
+"""Feeding dead letters again, through the same decoding and checks, after their cause was mended."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import asyncpg
+from mqtt5 import PublishPacket
+
+from ingest.arrivals import Arrivals
+from ingest.intake import Cut
+from ingest.routes import Routes
+from sensors.checks import TimeWindow
+from sensors.errors import CatalogueError
+from sensors.times import to_microseconds
+from sensors.topics import Topics
+from storage.catalogue import load_catalogue
+from storage.dead_letters import StoredLetter, mark_replayed
+from storage.devices import load_routes
+from storage.latest import flush_latest
+from storage.writer import Batch, write
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of feeding a letter again."""
+
+    letter: StoredLetter
+    stored: int
+    refused: str | None
+
+    def __str__(self) -> str:
+        """Return it as it is noted on the letter."""
+        return (
+            f"still refused: {self.refused}" if self.refused else f"accepted, {self.stored} readings stored"
+        )
+
+
+class Replay:
+    """Feeds letters again on one connection, which must be allowed to write readings and letters."""
+
+    def __init__(self, connection: asyncpg.Connection, routes: Routes) -> None:
+        self._connection = connection
+        self._routes = routes
+
+    @classmethod
+    async def open(cls, connection: asyncpg.Connection, topics: Topics) -> Replay:
+        """Load the catalogue and the devices as they are now."""
+        stored = await load_catalogue(connection)
+        if stored is None:
+            raise CatalogueError("no catalogue is applied; run: alatau catalog apply FILE")
+        routes = Routes(topics)
+        routes.set_catalogue(stored[1])
+        routes.add(await load_routes(connection))
+        return cls(connection, routes)
+
+    async def feed(self, letter: StoredLetter) -> Verdict:
+        """Decode, check and store one letter as it arrived then, and note the verdict on it.
+
+        Time is checked against the letter's arrival: waiting here did not make it older.
+        """
+        received = to_microseconds(letter.received_at)
+        cut = Cut(self._routes, Arrivals())
+        cut.feed([PublishPacket(letter.topic, letter.payload)], received)
+        cut.route_again()
+        readings = cut.check(received, TimeWindow())
+        written = await write(self._connection, Batch(readings))
+        for batch in readings:
+            await flush_latest(self._connection, [batch])
+        refused = "; ".join(again.detail for again in cut.letters()) or None
+        verdict = Verdict(letter, written.stored + written.merged, refused)
+        await mark_replayed(self._connection, letter.dead_letter_id, str(verdict))
+        return verdict

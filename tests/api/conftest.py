@@ -1,0 +1,83 @@
+"""The application on the module's own database, served as a client sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from api.app import ApiOptions, create_app
+from api.options import DeviceAccounts
+from sensors.catalogue import Catalogue
+from sensors.kinds import DeviceSpec
+from storage.api_keys import generate_key, store_key
+from tests.api.answers import NOW
+from tests.cities import City, open_city
+from tests.conftest import Database
+
+Served = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
+
+DEVICES = (
+    DeviceSpec("air-1", "air_quality", "gate", (77.0, 43.48), "PT1M", "2025-01-01T00:00:00Z"),
+    DeviceSpec("air-2", "air_quality", "golden", metadata={"pole": 7.0}),
+    DeviceSpec("sim-1", "noise", "growing", simulated=True),
+    DeviceSpec("traffic-1", "traffic_flow", "green"),
+    DeviceSpec("weather-1", "weather", "gate"),
+)
+
+
+@pytest.fixture(scope="module")
+async def city(database: Database, catalogue: Catalogue) -> AsyncIterator[City]:
+    async with open_city(database, catalogue, DEVICES) as city:
+        yield city
+
+
+@pytest.fixture(scope="module")
+async def key(city: City) -> str:
+    key = generate_key()
+    await store_key(city.owner, key, "test")
+    return key
+
+
+@contextlib.asynccontextmanager
+async def serve(app: FastAPI, key: str | None) -> AsyncIterator[httpx2.AsyncClient]:
+    """Run an application's lifespan and lend a client of it."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    transport = httpx2.ASGITransport(app=app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def options(city: City) -> ApiOptions:
+    return ApiOptions(city.database.api_url, pool_size=4, retry_seconds=0.02)
+
+
+@pytest.fixture(scope="module")
+async def client(options: ApiOptions, key: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client with a key, at noon of 2026-01-15 UTC."""
+    async with serve(create_app(options, clock=lambda: NOW), key) as client:
+        yield client
+
+
+@pytest.fixture
+def application(options: ApiOptions, key: str) -> Served:
+    """Serve an application of the test's own making, with a key unless ``key`` is None."""
+    valid = key
+
+    def start(
+        *, key: str | None = valid, accounts: DeviceAccounts | None = None, **changes: Any
+    ) -> AbstractAsyncContextManager[httpx2.AsyncClient]:
+        app = create_app(dataclasses.replace(options, **changes), accounts=accounts, clock=lambda: NOW)
+        return serve(app, key)
+
+    return start

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import asyncio
+import re
+
+import httpx2
+import pytest
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from api.app import ApiOptions, create_app
+from cli.local import LocalStack
+from sensors.catalogue import parse_city_file
+from stack.ports import free_port
+from storage.catalogue import apply_city_file
+from storage.database import API_ROLE, prepare_database
+from tests.api.answers import NOW, fetch, problem
+from tests.api.conftest import Served, serve
+from tests.cities import City
+
+
+async def test_a_ready_api_says_what_it_runs_on(client: httpx2.AsyncClient) -> None:
+    response = await client.get("/readyz")
+    assert response.status_code == 200
+    assert response.json()["status"] == "ready"
+    assert response.json()["licence"] == "apache"
+    assert response.json()["catalogue_version"] == 1
+
+
+async def test_with_the_database_away_the_api_lives_and_says_what_is_missing() -> None:
+    url = f"postgresql://alatau_api:x@127.0.0.1:{free_port()}/alatau"
+    app = create_app(ApiOptions(url, retry_seconds=0.02))
+    with capture_logs():
+        async with serve(app, "alatau_0123456789ab_" + "x" * 43) as client:
+            assert (await client.get("/healthz")).status_code == 200
+            document = problem(await client.get("/readyz"), 503, "unavailable")
+            assert document["missing"]
+            response = await client.get("/api/v1/devices")
+            problem(response, 503, "unavailable")
+            assert int(response.headers["retry-after"]) > 0
+
+
+async def test_an_empty_database_is_not_ready_and_says_what_to_run(local_stack: LocalStack) -> None:
+    await prepare_database(local_stack.postgres.superuser_url, "unmigrated", local_stack.secrets.roles)
+    app = create_app(ApiOptions(local_stack.database_url(API_ROLE, "unmigrated"), retry_seconds=0.02))
+    with capture_logs():
+        async with serve(app, None) as client:
+            document = problem(await client.get("/readyz"), 503, "unavailable")
+    assert any("revision None" in line and "alatau migrate" in line for line in document["missing"])
+    assert any("catalogue" in line for line in document["missing"])
+
+
+async def test_a_pool_that_lost_its_connections_makes_new_ones(application: Served, city: City) -> None:
+    async with application() as client:
+        await fetch(client, "devices")
+        await city.owner.execute(
+            """
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE application_name LIKE 'alatau-api%' AND datname = current_database()
+                  AND usename = current_user
+            """
+        )
+        await fetch(client, "devices")
+
+
+async def test_a_catalogue_that_is_applied_while_the_api_runs_is_seen(
+    application: Served, city: City
+) -> None:
+    async with application(catalogue_poll_seconds=60.0) as client:
+        file = parse_city_file(
+            '[[district]]\nname = "glacier"\ntitle = "Glacier"\noutline = [[77, 43], [77.1, 43], [77, 43.1]]\n',
+            "more.toml",
+        )
+        await apply_city_file(city.owner, file, "more.toml")
+        async with asyncio.timeout(5):
+            while "glacier" not in [d["name"] for d in (await fetch(client, "districts"))["districts"]]:
+                await asyncio.sleep(0)
+
+
+async def test_a_catalogue_is_found_even_if_its_announcement_was_lost(
+    application: Served, city: City
+) -> None:
+    async with application(catalogue_poll_seconds=0.02) as client:
+        await city.owner.execute(
+            """
+            INSERT INTO alatau.catalogue_version (document)
+            SELECT jsonb_set(document, '{city,title}', '"Renamed"') FROM alatau.catalogue_version
+            ORDER BY version DESC LIMIT 1
+            """
+        )
+        async with asyncio.timeout(5):
+            while (await fetch(client, "districts"))["city"]["title"] != "Renamed":
+                await asyncio.sleep(0)
+
+
+async def test_requests_are_counted_by_the_template_of_their_route(options: ApiOptions, key: str) -> None:
+    registry = CollectorRegistry()
+    async with serve(create_app(options, registry=registry, clock=lambda: NOW), key) as client:
+        for path in ("devices/air-1", "devices/air-2", "devices/nobody"):
+            await client.get(f"/api/v1/{path}")
+        await client.get("/no/such/path")
+        text = (await client.get("/metrics")).text
+    route = "/api/v1/devices/{device}"
+    labels = {"method": "GET", "route": route}
+    assert registry.get_sample_value("alatau_api_requests_total", {**labels, "status": "200"}) == 2
+    assert registry.get_sample_value("alatau_api_requests_total", {**labels, "status": "404"}) == 1
+    assert registry.get_sample_value("alatau_api_request_seconds_count", {"route": route}) == 3
+    assert 'route="unmatched"' in text
+    assert "alatau_api_database_connections_used 0.0" in text
+
+
+async def test_two_applications_in_one_process_count_apart(options: ApiOptions) -> None:
+    create_app(options)
+    create_app(options)
+
+
+async def test_a_full_pool_refuses_instead_of_waiting_for_ever(application: Served, city: City) -> None:
+    async with application(pool_size=1, pool_wait_seconds=0.05) as client:
+        await fetch(client, "kinds")  # the key is remembered from here on
+        async with city.owner.transaction():
+            await city.owner.execute("LOCK TABLE alatau.device IN ACCESS EXCLUSIVE MODE")
+            waiting = asyncio.create_task(client.get("/api/v1/devices"), name="waiting")
+            await asyncio.sleep(0)
+            responses = [await client.get("/api/v1/dead-letters")]
+        responses.append(await waiting)
+    assert sorted(response.status_code for response in responses) == [200, 503]
+
+
+async def test_the_documentation_comes_from_here_and_nowhere_else(client: httpx2.AsyncClient) -> None:
+    html = (await client.get("/docs")).text
+    assert not re.findall(r"(?:https?:)?//[^\s\"']+", html)
+    assets = re.findall(r"(?:src|href)=\"(/[^\"]+)\"", html)
+    assert len(assets) == 3
+    for asset in assets:
+        assert (await client.get(asset)).status_code == 200
+
+
+async def test_the_root_leads_to_the_documentation(client: httpx2.AsyncClient) -> None:
+    assert (await client.get("/")).headers["location"] == "/docs"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/series", "/api/v1/devices", "/api/v1/latest"])
+async def test_the_description_lists_the_problems_of_each_path(client: httpx2.AsyncClient, path: str) -> None:
+    responses = (await client.get("/openapi.json")).json()["paths"][path]["get"]["responses"]
+    assert "application/problem+json" in responses["422"]["content"]
+    assert "application/json" not in responses["422"]["content"]

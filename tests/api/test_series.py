@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.api.answers import NOW, fetch, problem
+from tests.api.conftest import Served
+from tests.cities import City
+
+HOUR = dt.timedelta(hours=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def _readings(city: City) -> None:
+    await city.write(
+        "air_quality",
+        [
+            ("air-1", NOW - 2 * HOUR, {"pm2_5": 10.0, "temperature": 1.0}),
+            ("air-1", NOW - HOUR, {"pm2_5": 20.0, "temperature": 2.0}),
+            ("air-1", NOW - HOUR / 2, {"temperature": 3.0}),
+            ("air-2", NOW - HOUR, {"pm2_5": 40.0}),
+        ],
+    )
+    await city.write("weather", [("weather-1", NOW - HOUR, {"temperature": 7.0})])
+    await city.write("noise", [("sim-1", NOW - HOUR, {"laeq": 50.0})])
+    await city.write("traffic_flow", [("traffic-1", NOW - HOUR, {"vehicles": 1000.0, "speed": 40.0})])
+
+
+async def ask(client: httpx2.AsyncClient, **parameters: Any) -> Any:
+    return await fetch(client, "series", **{"start": "-PT2H", "step": "PT1H", **parameters})
+
+
+async def test_a_series_says_all_that_it_is(client: httpx2.AsyncClient) -> None:
+    answer = await ask(client, metric="pm2_5", agg="avg,min,max,sum,count", group_by="district")
+    assert answer == {
+        "start": "2026-01-15T10:00:00Z",
+        "end": "2026-01-15T12:00:00Z",
+        "step": "PT1H",
+        "tz": "Asia/Almaty",
+        "source": "raw",
+        "groups": [
+            {
+                "group": {"district": "gate"},
+                "metric": "pm2_5",
+                "unit": "ug/m3",
+                "start": ["2026-01-15T15:00:00+05:00", "2026-01-15T16:00:00+05:00"],
+                "end": ["2026-01-15T16:00:00+05:00", "2026-01-15T17:00:00+05:00"],
+                "count": [1, 1],
+                "avg": [10.0, 20.0],
+                "min": [10.0, 20.0],
+                "max": [10.0, 20.0],
+                "sum": [10.0, 20.0],
+            },
+            {
+                "group": {"district": "golden"},
+                "metric": "pm2_5",
+                "unit": "ug/m3",
+                "start": ["2026-01-15T15:00:00+05:00", "2026-01-15T16:00:00+05:00"],
+                "end": ["2026-01-15T16:00:00+05:00", "2026-01-15T17:00:00+05:00"],
+                "count": [0, 1],
+                "avg": [None, 40.0],
+                "min": [None, 40.0],
+                "max": [None, 40.0],
+                "sum": [None, 40.0],
+            },
+        ],
+        "warnings": [],
+    }
+
+
+async def test_a_metric_of_several_kinds_is_averaged_over_all_of_them(client: httpx2.AsyncClient) -> None:
+    (group,) = (await ask(client, metric="temperature", tz="UTC"))["groups"]
+    assert group["group"] == {}
+    assert group["start"] == ["2026-01-15T10:00:00Z", "2026-01-15T11:00:00Z"]
+    assert group["count"] == [1, 3]
+    assert group["avg"] == [1.0, 4.0]
+
+
+async def test_the_kind_filter_leaves_the_others_out(client: httpx2.AsyncClient) -> None:
+    (group,) = (await ask(client, metric="temperature", kind="air_quality"))["groups"]
+    assert group["avg"] == [1.0, 2.5]
+
+
+async def test_series_by_kind_name_only_kinds_that_measure_the_metric(client: httpx2.AsyncClient) -> None:
+    groups = (await ask(client, metric=["temperature", "pm2_5"], group_by="kind"))["groups"]
+    found = [(group["group"]["kind"], group["metric"]) for group in groups]
+    assert found == [("air_quality", "temperature"), ("air_quality", "pm2_5"), ("weather", "temperature")]
+
+
+async def test_series_by_device_name_the_device(client: httpx2.AsyncClient) -> None:
+    groups = (await ask(client, metric="pm2_5", group_by="device"))["groups"]
+    assert [group["group"] for group in groups] == [{"device": "air-1"}, {"device": "air-2"}]
+
+
+async def test_simulated_devices_are_warned_of_and_can_be_left_out(client: httpx2.AsyncClient) -> None:
+    assert "simulated=false" in (await ask(client, metric="laeq"))["warnings"][0]
+    without = await ask(client, metric="laeq", simulated="false")
+    assert without["groups"] == []
+    assert without["warnings"] == ["no reading in the range has a value"]
+    assert (await ask(client, metric="laeq", simulated="true"))["warnings"] == []
+
+
+@pytest.mark.parametrize(("agg", "warned"), [("avg", True), ("sum,max", True), ("min,max", False)])
+async def test_meaningless_aggregates_of_a_counter_are_warned_of(
+    client: httpx2.AsyncClient, agg: str, warned: bool
+) -> None:
+    warnings = (await ask(client, metric="vehicles", agg=agg))["warnings"]
+    assert any("counter" in warning and "agg=min,max" in warning for warning in warnings) is warned
+
+
+async def test_partial_buckets_are_warned_of(client: httpx2.AsyncClient) -> None:
+    warnings = (await ask(client, metric="pm2_5", start="-PT90M", end="-PT10M"))["warnings"]
+    assert [warning.split(":")[0] for warning in warnings] == [
+        "the first bucket is partial",
+        "the last bucket is partial",
+    ]
+
+
+async def test_without_a_range_the_last_day_is_cut_into_about_300(client: httpx2.AsyncClient) -> None:
+    answer = await fetch(client, "series", metric="pm2_5")
+    assert (answer["start"], answer["end"]) == ("2026-01-14T12:00:00Z", "2026-01-15T12:00:00Z")
+    assert answer["step"] == "PT5M"
+    assert len(answer["groups"][0]["count"]) == 288
+
+
+async def test_calendar_days_are_those_of_the_zone(client: httpx2.AsyncClient) -> None:
+    range_ = {"start": "2024-02-28T00:00:00+06:00", "end": "2024-03-02T00:00:00+05:00", "step": "P1D"}
+    (group,) = (await ask(client, metric="pm2_5", **{**range_, "end": "now"}))["groups"]
+    assert group["start"][1:3] == ["2024-02-29T00:00:00+06:00", "2024-03-01T00:00:00+05:00"]
+
+
+async def test_too_many_buckets_are_refused_with_a_step_that_is_not(client: httpx2.AsyncClient) -> None:
+    parameters = {"metric": "pm2_5", "start": "-P30D", "step": "PT1S"}
+    document = problem(await client.get("/api/v1/series", params=parameters), 422, "too-large")
+    assert document["nearest"] == "PT5M"
+    assert "step=PT5M" in document["detail"]
+    await fetch(client, "series", **{**parameters, "step": document["nearest"]})
+
+
+async def test_too_many_points_are_refused_with_what_to_ask_instead(application: Served) -> None:
+    async with application(max_points=100) as client:
+        by_device = {"metric": "pm2_5", "group_by": "device", "start": "-PT24H"}
+        response = await client.get("/api/v1/series", params={**by_device, "step": "PT5M"})
+        assert "step=PT30M" in problem(response, 422, "too-large")["detail"]
+        await fetch(client, "series", **by_device, step="PT1H")
+    async with application(max_points=3) as client:
+        response = await client.get("/api/v1/series", params={**by_device, "step": "P1D"})
+        assert "group_by=district" in problem(response, 422, "too-large")["detail"]
+
+
+async def test_a_kind_that_does_not_measure_the_metric_is_refused_with_those_that_do(
+    client: httpx2.AsyncClient,
+) -> None:
+    response = await client.get("/api/v1/series", params={"metric": "pm2_5", "kind": "noise"})
+    assert problem(response, 422, "invalid-parameter")["valid"] == ["air_quality"]
+
+
+async def test_a_query_that_takes_too_long_is_stopped_and_says_what_to_do(
+    application: Served, city: City
+) -> None:
+    async with application(statement_timeout_seconds=0.05) as client, city.owner.transaction():
+        await city.owner.execute("LOCK TABLE reading.air_quality IN ACCESS EXCLUSIVE MODE")
+        response = await client.get("/api/v1/series", params={"metric": "pm2_5"})
+    assert "shorter range" in problem(response, 504, "timeout")["detail"]
