@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sensors.catalogue import Catalogue
-from sensors.kinds import DeviceSpec, Kind, Metric
+from sensors.kinds import DeviceSpec, Metric
 from sensors.times import parse_duration, parse_timestamp
 from simulators import air, mobility, payments, surroundings, utilities
 from simulators.fields import EPOCH, CityFields, Place
@@ -100,8 +100,3 @@ def _installed(device: DeviceSpec) -> int:
         return EPOCH
     text = device.installed if "T" in device.installed else f"{device.installed}T00:00:00Z"
     return max(parse_timestamp(text), EPOCH)
-
-
-def kinds_present(city: City) -> list[Kind]:
-    """Return the kinds that the fleet has devices of."""
-    return [city.catalogue.kinds[number] for number in np.unique(city.kind_number).tolist()]

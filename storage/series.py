@@ -117,12 +117,16 @@ async def read_series(connection: Connection, query: SeriesQuery) -> list[Series
     Memory is groups × buckets × metrics × 40 bytes: bound that before.
     """
     partials = _partials(query.aggregates)
-    districts = sorted({d for (d,) in await connection.fetch("SELECT name FROM alatau.district")})
     types = ["int4", "int4"] + ["int8", *["float8"] * len(partials)] * len(query.metrics)
-    statement, arguments = _statement(query, partials, districts)
-    group, bucket, *columns = await read_columns(connection, statement, arguments, types)
-    numbers, place = np.unique(group, return_inverse=True)
-    name = await _group_names(connection, query, districts, numbers)
+    # One snapshot, so that no device is in a district that was not there a moment before.
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        districts = [
+            name for (name,) in await connection.fetch("SELECT name FROM alatau.district ORDER BY 1")
+        ]
+        statement, arguments = _statement(query, partials, districts)
+        group, bucket, *columns = await read_columns(connection, statement, arguments, types)
+        numbers, place = np.unique(group, return_inverse=True)
+        name = await _group_names(connection, query, districts, numbers)
     series = []
     shape = (len(numbers), len(query.boundaries) - 1)
     width = 1 + len(partials)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import shlex
 from typing import Any
 
@@ -8,6 +9,7 @@ import orjson
 import pytest
 
 from broker.errors import BrokerError
+from cli.local import LocalStack
 from storage.devices import load_credentials
 from tests.api.answers import every_page, fetch, problem
 from tests.api.conftest import DEVICES, Served
@@ -82,9 +84,8 @@ async def test_a_registered_device_is_at_the_database_and_at_the_broker(
     application: Served, city: City
 ) -> None:
     accounts = Accounts()
-    async with application(
-        accounts=accounts, mqtt_url="mqtts://broker.city:8884", mqtt_ca="/ca.pem"
-    ) as client:
+    told = {"mqtt_url": "mqtts://broker.city:8884", "mqtt_ca": "/ca.pem"}
+    async with application(accounts=accounts, **told) as client:
         new = body("new-1", position=[77.01, 43.47], interval="PT5M", metadata={"pole": 3, "note": "x"})
         response = await client.post("/api/v1/devices", json=new)
         assert response.status_code == 201, response.text
@@ -100,6 +101,20 @@ async def test_a_registered_device_is_at_the_database_and_at_the_broker(
     assert (options["-u"], options["-P"]) == ("new-1", device["secret"])
     assert (options["-h"], options["-p"], options["--cafile"]) == ("broker.city", "8884", "/ca.pem")
     assert set(orjson.loads(options["-m"])) <= set(city.catalogue.kind_of["air_quality"].columns)
+
+
+async def test_the_command_of_the_answer_publishes_at_the_real_broker(
+    application: Served, local_stack: LocalStack
+) -> None:
+    async with application(accounts=local_stack.admin, mqtt_url=local_stack.mqtt_url) as client:
+        device = (await client.post("/api/v1/devices", json=body("new-5"))).json()
+    program, *arguments = shlex.split(device["try"])
+    assert program == "mosquitto_pub"
+    publish = await asyncio.create_subprocess_exec(
+        local_stack.servers.mosquitto_pub, *arguments, stderr=asyncio.subprocess.PIPE
+    )
+    _, complaint = await publish.communicate()
+    assert (publish.returncode, complaint) == (0, b"")
 
 
 async def test_a_secret_is_shown_once(application: Served) -> None:

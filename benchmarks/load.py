@@ -1,0 +1,181 @@
+"""A load generator that is faster than what it measures: prepared packets on the codec, in a process of its own.
+
+    python -m benchmarks.load --port 1883 --count 100000 --rate 5000
+
+Reading ``n`` is of device ``n % devices`` at ``start + n // devices * step``: whoever counts knows what was sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+import mqtt5
+import numpy as np
+import uvloop
+
+from sensors.catalogue import build_catalogue, builtin_file
+from sensors.topics import Channel, Topics
+
+_BLOCK = 500
+_IDS = 65_535
+PASSWORD_VARIABLE = "ALATAU_LOAD_PASSWORD"  # noqa: S105 - the name of a variable
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Load:
+    """What is sent: ``rate`` readings/s, or as fast as they are acknowledged; ``start`` and ``step`` in ms."""
+
+    count: int
+    devices: int
+    metrics: int
+    kind: str = "air_quality"
+    rate: float | None = None
+    seed: int = 1
+    start: int = 0
+    step: int = 1
+    window: int = 10_000
+
+
+def device_names(load: Load) -> list[str]:
+    """Return the ids of the devices that send."""
+    return [f"load-{load.kind.replace('_', '-')}-{number:05d}" for number in range(load.devices)]
+
+
+def packets(load: Load) -> Iterator[bytes]:
+    """Yield every packet, prepared: QoS 1, its id as the codec would write it."""
+    kind = build_catalogue(builtin_file("alatau"), "alatau.toml").kind_of[load.kind]
+    random = np.random.default_rng(load.seed)
+    chosen = kind.metrics[: load.metrics]
+    low = np.array([metric.minimum for metric in chosen])
+    high = np.array([min(metric.maximum, metric.minimum + 500) for metric in chosen])
+    names = [f'"{metric.name}":' for metric in chosen]
+    topics = [Topics().of(name, Channel.TELEMETRY) for name in device_names(load)]
+    values = np.round(random.uniform(low, high, (997, len(chosen))), 1).tolist()
+    bodies = [",".join(f"{n}{v}" for n, v in zip(names, row, strict=True)) for row in values]
+    for number in range(load.count):
+        stamp = load.start + number // load.devices * load.step
+        payload = f'{{"ts":{stamp},{bodies[number % 997]}}}'.encode()
+        topic = topics[number % load.devices]
+        packet = mqtt5.PublishPacket(
+            topic, payload, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=number % _IDS + 1
+        )
+        yield packet.write()
+
+
+class Publisher(asyncio.Protocol):
+    """Sends prepared packets, never more than the window unacknowledged."""
+
+    def __init__(self, username: str, password: str, window: int) -> None:
+        self._login = (username, password)
+        self._window = window
+        self._transport: asyncio.Transport | None = None
+        self._tail = b""
+        self._connected = asyncio.Event()
+        self._room = asyncio.Event()
+        self.sent = self.acknowledged = self.refused = 0
+        self.closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Introduce ourselves."""
+        self._transport = transport  # type: ignore[assignment]
+        packet = mqtt5.ConnectPacket(
+            f"load-{os.getpid()}", username=self._login[0], password=self._login[1].encode(), clean_start=True
+        )
+        self._write(packet.write())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wake whoever waits."""
+        self.closed = True
+        self._connected.set()
+        self._room.set()
+
+    def data_received(self, data: bytes) -> None:
+        """Count acknowledgements: their length is in the second byte, a reason in the fifth if there is one."""
+        data, position = self._tail + data, 0
+        while position + 2 <= len(data) and position + 2 + data[position + 1] <= len(data):
+            size = data[position + 1]
+            if data[position] == 0x40:
+                self.acknowledged += 1
+                self.refused += size > 2 and data[position + 4] >= 0x80
+            elif data[position] == 0x20:
+                self._connected.set()
+            position += 2 + size
+        self._tail = data[position:]
+        if self.sent - self.acknowledged <= self._window - _BLOCK:
+            self._room.set()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    async def send(self, prepared: list[bytes], rate: float | None) -> float:
+        """Send everything and wait until all is acknowledged; return the seconds it took."""
+        await self._connected.wait()
+        started = time.monotonic()
+        block = _BLOCK if rate is None else max(1, min(_BLOCK, int(rate / 100)))
+        for first in range(0, len(prepared), block):
+            while self.sent - self.acknowledged > self._window - block and not self.closed:
+                self._room.clear()
+                await self._room.wait()
+            if rate is not None:
+                await asyncio.sleep(max(0.0, started + first / rate - time.monotonic()))
+            part = prepared[first : first + block]
+            self._write(b"".join(part))
+            self.sent += len(part)
+        while self.acknowledged < self.sent and not self.closed:
+            self._room.clear()
+            await asyncio.wait({asyncio.ensure_future(self._room.wait())}, timeout=0.05)
+        return time.monotonic() - started
+
+
+async def run(load: Load, port: int, username: str, password: str) -> dict[str, float]:
+    """Send a load and return what became of it."""
+    prepared = list(packets(load))
+    loop = asyncio.get_running_loop()
+    print("ready", flush=True)
+    _, publisher = await loop.create_connection(
+        lambda: Publisher(username, password, load.window), "127.0.0.1", port
+    )
+    seconds = await publisher.send(prepared, load.rate)
+    return {
+        "published": publisher.sent,
+        "acknowledged": publisher.acknowledged,
+        "refused": publisher.refused,
+        "seconds": seconds,
+        "cpu_seconds": time.process_time(),
+    }
+
+
+def arguments(load: Load, port: int, username: str) -> list[str]:
+    """Return the command that sends a load from a process of its own; the password is in its environment."""
+    values = [f"--{field.name}={getattr(load, field.name)}" for field in dataclasses.fields(load)]
+    given = [value for value in values if not value.endswith("=None")]
+    return [sys.executable, "-m", "benchmarks.load", f"--port={port}", f"--username={username}", *given]
+
+
+def main() -> None:
+    """Parse the command line and print the result as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--username", default="alatau-simulator")
+    types = {"kind": str, "rate": float}
+    defaults = Load(count=100_000, devices=1000, metrics=5, start=time.time_ns() // 1_000_000 - 3_600_000)
+    for field in dataclasses.fields(Load):
+        parser.add_argument(
+            f"--{field.name}", type=types.get(field.name, int), default=getattr(defaults, field.name)
+        )
+    options = vars(parser.parse_args())
+    port, username = options.pop("port"), options.pop("username")
+    result = uvloop.run(run(Load(**options), port, username, os.environ[PASSWORD_VARIABLE]))
+    print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()
