@@ -80,6 +80,11 @@ def take_apart(payload: bytes, kind: Kind) -> Decoded:
         decoded.faults.append(Fault(Reason.NO_METRICS, f"an empty array; send {example(kind)}"))
     for number, reading in enumerate(readings):
         where = f"reading {number}: " if isinstance(document, list) else ""
+        if len(readings) > 1 and isinstance(reading, dict) and reading.get("ts") is None:
+            # They would all have the time of arrival, and only the first of them would be kept.
+            detail = f'{where}no "ts"; in an array each reading needs a time of its own'
+            decoded.faults.append(Fault(Reason.TIME_UNREADABLE, detail))
+            continue
         for fault in _take_reading(reading, kind, decoded.rows):
             decoded.faults.append(Fault(fault.reason, where + fault.detail))
     return decoded

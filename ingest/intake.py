@@ -80,12 +80,15 @@ class Cut:
     messages: int = 0
 
     def feed(self, packets: list[PublishPacket], received: int) -> None:
-        """Take what one read brought; ``received`` in Unix µs."""
+        """Take what one read brought, the first packet at ``received`` (Unix µs), each next one 1 µs later.
+
+        No two messages of a device then arrive at the same time, which is that of readings without one.
+        """
         self.fed.append((packets, received))
         self.messages += len(packets)
-        lookup, as_row, just_now = self.routes.lookup, msgspec.structs.astuple, received
-        for packet in packets:
-            received = self.arrivals.recall(packet, just_now) if packet.duplicate else just_now
+        lookup, as_row = self.routes.lookup, msgspec.structs.astuple
+        for arrived, packet in enumerate(packets, received):
+            received = self.arrivals.recall(packet, arrived) if packet.duplicate else arrived
             route = lookup(packet.topic)
             if route is None:
                 self.unrouted.append((packet, received))
@@ -108,7 +111,11 @@ class Cut:
 
     def halves(self) -> list[Cut]:
         """Return this cut as two, so that a row which the database refuses can be found."""
-        every = [(packet, received) for packets, received in self.fed for packet in packets]
+        every = [
+            (packet, arrived)
+            for packets, received in self.fed
+            for arrived, packet in enumerate(packets, received)
+        ]
         middle = len(every) // 2
         cuts = []
         for part in (every[:middle], every[middle:]):
@@ -122,9 +129,9 @@ class Cut:
         """Make every message of this cut a dead letter that the database refused."""
         self.kinds.clear()
         for packets, received in self.fed:
-            for packet in packets:
+            for arrived, packet in enumerate(packets, received):
                 fault = Fault(Reason.REFUSED_BY_DATABASE, detail)
-                self._fault(packet, received, self.routes.lookup(packet.topic), fault)
+                self._fault(packet, arrived, self.routes.lookup(packet.topic), fault)
 
     def letters(self) -> list[DeadLetter]:
         """Return the dead letters, once ``check`` has found what is wrong."""

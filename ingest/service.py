@@ -52,6 +52,7 @@ class Ingest:
         self._drained = asyncio.Event()
         self._drained.set()
         self._closing = False
+        self._last_arrival = 0
         self.metrics.devices.set_function(lambda: len(self._routes))
 
     def _new_cut(self) -> Cut:
@@ -144,7 +145,9 @@ class Ingest:
     def _take(self, session: Session, packets: list[PublishPacket]) -> bool:
         """Take what one read brought; called by the session, perhaps before its subscription is answered."""
         self._session = session
-        self._pending.feed(packets, _now())
+        arrived = max(_now(), self._last_arrival + 1)
+        self._last_arrival = arrived + len(packets) - 1
+        self._pending.feed(packets, arrived)
         self.metrics.received.inc(len(packets))
         self.metrics.in_flight.inc(len(packets))
         self._drained.clear()

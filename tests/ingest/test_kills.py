@@ -154,7 +154,7 @@ async def test_readings_without_time_are_stored_once_over_kills(rig: Rig, worker
     worker.start()
     await worker.until_ready()
     for number in range(2000):
-        info = gateway.client.publish(f"alatau/v1/{device.id}/telemetry", f'{{"pm2_5": {number / 2}}}', qos=1)
+        gateway.client.publish(f"alatau/v1/{device.id}/telemetry", f'{{"pm2_5": {number / 2}}}', qos=1)
         if number % 200 == 150:
             worker.kill()
             worker.start()
