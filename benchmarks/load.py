@@ -63,9 +63,7 @@ def packets(load: Load) -> Iterator[bytes]:
         stamp = load.start + number // load.devices * load.step
         payload = f'{{"ts":{stamp},{bodies[number % 997]}}}'.encode()
         topic = topics[number % load.devices]
-        packet = mqtt5.PublishPacket(
-            topic, payload, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=number % _IDS + 1
-        )
+        packet = mqtt5.PublishPacket(topic, payload, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=number % _IDS + 1)
         yield packet.write()
 
 
@@ -140,6 +138,7 @@ async def run(load: Load, port: int, username: str, password: str) -> dict[str, 
     prepared = list(packets(load))
     loop = asyncio.get_running_loop()
     print("ready", flush=True)
+    await loop.run_in_executor(None, sys.stdin.readline)  # a line, or the end of the input, lets us begin
     _, publisher = await loop.create_connection(
         lambda: Publisher(username, password, load.window), "127.0.0.1", port
     )

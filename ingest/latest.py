@@ -36,6 +36,7 @@ class LatestFlusher:
         self._pending: dict[str, list[ReadingBatch]] = {}
         self._connection: asyncpg.Connection | None = None
         self._next_trim = 0.0
+        self._away = False
 
     def add(self, batches: list[ReadingBatch]) -> None:
         """Take committed readings."""
@@ -56,10 +57,13 @@ class LatestFlusher:
             for batches in pending.values():
                 await flush_latest(connection, batches)
             await self._trim(connection)
+            self._away = False
         except Exception as error:
             if classify(error) is None:
                 raise
-            log.warning("latest values wait for the database", error=str(error))
+            if not self._away:
+                log.warning("latest values wait for the database", error=str(error))
+            self._away = True
             await self.close()
 
     async def _open(self) -> asyncpg.Connection:

@@ -43,6 +43,13 @@ class MosquittoServer:
         """Return the log file."""
         return self._log
 
+    @property
+    def pid(self) -> int:
+        """Return the process id of the running broker."""
+        if self._child is None:
+            raise RuntimeError("the broker was not started")
+        return self._child.pid
+
     async def start(self) -> None:
         """Start, and return when connections are accepted; raises StackError, and nothing is left behind."""
         if self._child is not None:

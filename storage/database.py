@@ -51,7 +51,11 @@ async def _prepare_connection(connection: asyncpg.Connection) -> None:
 async def connect(url: str, *, application: str) -> asyncpg.Connection:
     """Open one connection, JSON decoded."""
     connection = await asyncpg.connect(url, server_settings={"application_name": application}, timeout=10)
-    await _prepare_connection(connection)
+    try:
+        await _prepare_connection(connection)
+    except BaseException:
+        connection.terminate()
+        raise
     return connection
 
 

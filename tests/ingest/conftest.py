@@ -183,5 +183,4 @@ async def rig(local_stack: LocalStack, database: Database, catalogue: Catalogue)
     yield rig
     for device in rig.devices:
         await asyncio.to_thread(device.close)
-    await connection.close()
-
+    await rig.connection.close()

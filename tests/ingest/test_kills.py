@@ -89,6 +89,7 @@ async def publishing(rig: Rig, load: Load) -> AsyncIterator[asyncio.Future[dict[
         *arguments(load, rig.stack.ports.mqtt, account),
         cwd=PROJECT,
         env={**os.environ, PASSWORD_VARIABLE: rig.stack.secrets.services[account]},
+        stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
@@ -123,7 +124,9 @@ async def expect_all_stored(rig: Rig, load: Load) -> None:
         if time.monotonic() > deadline:
             break  # the comparison below says how many lack
         await asyncio.sleep(0.1)
-    letters = await rig.connection.fetchval("SELECT count(*) FROM alatau.dead_letter WHERE topic LIKE '%/load-%'")
+    letters = await rig.connection.fetchval(
+        "SELECT count(*) FROM alatau.dead_letter WHERE topic LIKE '%/load-%'"
+    )
     print(f"published {load.count:,}, stored {rows:,}, dead letters {letters:,}")
     assert (rows, letters) == (load.count, 0)
 
