@@ -117,7 +117,7 @@ async def psql_alone(stack: LocalStack, load: Load, catalogue: Catalogue, databa
         script = pathlib.Path(directory) / "script.sql"
         script.write_text("\n".join(lines))
         psql = stack.servers.postgres_bin / "psql"
-        command = [
+        command: list[str | pathlib.Path] = [
             psql,
             "-q",
             "-v",

@@ -22,6 +22,8 @@ class BrokerOptions:
     address: str = "127.0.0.1"
     autosave_seconds: int = 1
     max_packet_bytes: int = 262_144
+    # Where the broker sees ``data_dir``, when that is elsewhere than here: in a container.
+    seen_as: pathlib.PurePosixPath | None = None
 
     @property
     def config_file(self) -> pathlib.Path:
@@ -41,13 +43,14 @@ class BrokerOptions:
 
 def render_config(options: BrokerOptions) -> str:
     """Return the text of mosquitto.conf."""
+    seen = options.seen_as or options.data_dir
     return f"""\
 # Written by Alatau at each start; change the settings, not this file.
 listener {options.port} {options.address}
 allow_anonymous false
 plugin {options.plugin}
-plugin_opt_config_file {options.security_file}
-acl_file {options.access_file}
+plugin_opt_config_file {seen / options.security_file.name}
+acl_file {seen / options.access_file.name}
 
 # What the broker has accepted stays until ingest has committed it. The defaults (20 in flight, 1000 queued,
 # the rest dropped) lose data. In flight, 0 is no limit; queued, a large number is, because at 0 Mosquitto
@@ -60,7 +63,7 @@ persistent_client_expiration 7d
 
 # After a crash of the broker, what was accepted within the last autosave is gone: docs/operations.md.
 persistence true
-persistence_location {options.data_dir}/
+persistence_location {seen}/
 autosave_interval {options.autosave_seconds}
 
 # Small packets, many of them.

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import asyncpg
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from broker.secrets import generate_secret, hash_secret
@@ -71,7 +72,9 @@ async def _catalog_apply(settings: Settings, file: pathlib.Path | None) -> None:
     state = "applied" if applied.is_new_version else "was in force already"
     answers.print(
         f"{name} {state}: catalogue version {applied.version}, "
-        f"{applied.devices_added} devices added, {applied.devices_updated} updated"
+        f"{applied.devices_added} devices added, {applied.devices_updated} updated",
+        markup=False,
+        soft_wrap=True,
     )
 
 
@@ -139,6 +142,7 @@ async def _add_device(settings: Settings, spec: DeviceSpec) -> None:
     answers.print(
         f"\nIts first reading:\n  mosquitto_pub -L '{broker_url(settings)}/{topic}' -u {spec.id} -P '{secret}' "
         f"-V 5 -q 1 -m '{{\"{metric.name}\": {metric.minimum:g}}}'",
+        markup=False,
         soft_wrap=True,
     )
 
@@ -231,10 +235,11 @@ def letters_list(
             table.add_row(
                 str(letter.dead_letter_id),
                 f"{letter.received_at:%Y-%m-%d %H:%M:%S}",
-                letter.topic,
+                # Whatever a device wrote there is no markup.
+                escape(letter.topic),
                 letter.reason,
-                letter.detail,
-                letter.replay_verdict or "",
+                escape(letter.detail),
+                escape(letter.replay_verdict or ""),
             )
         answers.print(table if found else "No dead letters.")
 
@@ -251,9 +256,7 @@ def letters_show(number: Annotated[int, typer.Argument(help="Number of the lette
 
     async def show(settings: Settings) -> None:
         async with owner_connection(settings) as connection:
-            letter = await find_letter(connection, number)
-        if letter is None:
-            raise AlatauError(f"there is no dead letter {number}; see: alatau dead-letters list")
+            letter = await _letter(connection, number)
         for name, value in (
             ("number", letter.dead_letter_id),
             ("arrived", letter.received_at.isoformat()),
@@ -285,8 +288,7 @@ def letters_replay(
     async def replay(settings: Settings) -> None:
         async with owner_connection(settings) as connection:
             if number is not None:
-                found = await find_letter(connection, number)
-                waiting = [found] if found else []
+                waiting = [await _letter(connection, number)]
             else:
                 waiting = await list_letters(
                     connection, limit=1_000_000, reason=reason, device=device_id, waiting_only=True
@@ -300,6 +302,13 @@ def letters_replay(
         )
 
     asyncio.run(replay(load_settings()))
+
+
+async def _letter(connection: Connection, number: int) -> StoredLetter:
+    letter = await find_letter(connection, number)
+    if letter is None:
+        raise AlatauError(f"there is no dead letter {number}; see: alatau dead-letters list")
+    return letter
 
 
 async def _feed(

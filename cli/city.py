@@ -11,7 +11,7 @@ from signal import SIGTERM
 
 from broker.accounts import Service
 from broker.secrets import hash_secret
-from cli.connections import external_broker, external_database
+from cli.connections import database_errors, database_url, external_broker, external_database
 from cli.console import Steps
 from cli.local import LocalStack, Ports
 from cli.probes import answers_ok, simulator_state
@@ -22,6 +22,7 @@ from sensors.errors import CatalogueError
 from sensors.fleet import plan_fleet
 from sensors.kinds import DeviceSpec
 from sensors.topics import Topics
+from stack.cluster import running_postmaster
 from stack.ports import require_free
 from stack.process import Program
 from stack.progress import Report
@@ -74,15 +75,11 @@ class City:
         return self._broker or self.local.mqtt_url
 
     def _database_url(self, role: str) -> str:
-        return self._database or self.local.database_url(role)
+        return database_url(self.settings, role) if self._database else self.local.database_url(role)
 
     async def start(self, steps: Steps) -> None:
         """Start the city; when this returns, readings flow. Raises StackError, StorageError, CatalogueError."""
-        for port, purpose in (
-            (self.settings.api_port, "the API"),
-            (self.settings.ingest_port, "ingest's status"),
-        ):
-            require_free(port, purpose)
+        self._require_ports()
         with steps.step("database"):
             await self._start_database()
         with steps.step("catalogue and devices") as report:
@@ -105,13 +102,25 @@ class City:
             with steps.step("simulated city, last 24 hours") as report:
                 await self._supervisor.start(self._simulator(missing, report))
 
+    def _require_ports(self) -> None:
+        settings = self.settings
+        require_free(settings.api_port, "the API (ALATAU_API_PORT)")
+        require_free(settings.ingest_port, "ingest's status (ALATAU_INGEST_PORT)")
+        if self._broker is None:
+            require_free(settings.mqtt_port, "the broker (ALATAU_MQTT_PORT)")
+        # A database whose parent was killed is still writing its data out; its successor waits for it.
+        if self._database is None and running_postmaster(self.local.postgres.data_dir) is None:
+            require_free(settings.database_port, "the database (ALATAU_DATABASE_PORT)")
+
     async def stop(self) -> None:
         """Stop everything, the devices first, the database last."""
         await self._supervisor.stop()
 
     async def _start_database(self) -> None:
         if self._database is not None:
-            await upgrade(self._database)
+            url = self._database_url(OWNER_ROLE)
+            with database_errors(url):
+                await upgrade(url)
             return
         postgres = self.local.postgres
         await self._supervisor.start(
@@ -141,7 +150,8 @@ class City:
         finally:
             await connection.close()
         now = dt.datetime.now(dt.UTC)
-        return min(now - oldest, _HISTORY) if oldest else _HISTORY
+        # A clock that was set back leaves readings of the future, and no gap.
+        return max(min(now - oldest, _HISTORY), dt.timedelta()) if oldest else _HISTORY
 
     def _city_file(self) -> tuple[str, CityFile]:
         path = self._options.city_file

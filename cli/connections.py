@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+import shlex
+import urllib.parse
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import asyncpg
 
@@ -12,18 +14,17 @@ from broker.admin import BrokerAdmin
 from cli.local import DATABASE
 from cli.secrets import StackSecrets, load_secrets
 from cli.settings import Settings, SettingsError
-from storage.database import OWNER_ROLE, connect, with_user
+from storage.database import API_ROLE, INGEST_ROLE, OWNER_ROLE, connect, with_user
 from storage.errors import classify
 
 
 def stack_environment(settings: Settings) -> dict[str, str]:
     """Return what ``up`` wrote for people to source, or nothing where it hasn't run yet."""
     try:
-        lines = (settings.root / "env").read_text().splitlines()
+        words = shlex.split((settings.root / "env").read_text(), comments=True)
     except FileNotFoundError:
         return {}
-    pairs = (line.removeprefix("export ").partition("=") for line in lines if not line.startswith("#"))
-    return {name: value.strip("'") for name, _, value in pairs if name}
+    return {name: value for name, equals, value in (word.partition("=") for word in words) if equals}
 
 
 def external_database(settings: Settings) -> str | None:
@@ -39,9 +40,14 @@ def external_broker(settings: Settings) -> str | None:
 
 
 def database_url(settings: Settings, role: str) -> str:
-    """Return the database's address for one of our roles. Raises SettingsError when there is none."""
+    """Return the database's address for one of our roles. Raises SettingsError when there is none.
+
+    An address that names no user serves every role whose password is set.
+    """
     if external := external_database(settings):
-        return external
+        password = _given_passwords(settings)[role]
+        names_user = urllib.parse.urlsplit(external).username is not None
+        return with_user(external, role, password) if password and not names_user else external
     if secrets := stack_secrets(settings):
         local = f"postgresql://127.0.0.1:{settings.database_port}/{DATABASE}"
         return with_user(local, role, secrets.roles[role])
@@ -79,28 +85,41 @@ def broker_admin(settings: Settings) -> BrokerAdmin | None:
     return None if password is None else BrokerAdmin(broker_url(settings), Service.ADMIN, password)
 
 
+@contextlib.contextmanager
+def database_errors(url: str) -> Iterator[None]:
+    """Let the driver's errors leave the block as StorageError that says which database it was."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        if (ours := classify(error)) is None:
+            raise
+        place = urllib.parse.urlsplit(url).netloc.rpartition("@")[2]
+        raise type(ours)(f"the database at {place}: {ours}") from error
+
+
 @contextlib.asynccontextmanager
 async def owner_connection(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
     """Open a connection of the owner's role for one command. Raises StorageError, SettingsError."""
-    try:
-        connection = await connect(database_url(settings, OWNER_ROLE), application="alatau-cli")
-    except Exception as error:
-        raise classify(error) or error from error
-    try:
-        yield connection
-    except asyncpg.PostgresError as error:
-        raise classify(error) or error from error
-    finally:
-        await connection.close()
+    url = database_url(settings, OWNER_ROLE)
+    with database_errors(url):
+        connection = await connect(url, application="alatau-cli")
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+
+def _given_passwords(settings: Settings) -> dict[str, str | None]:
+    return {
+        OWNER_ROLE: settings.database_owner_password,
+        INGEST_ROLE: settings.database_ingest_password,
+        API_ROLE: settings.database_api_password,
+    }
 
 
 def role_passwords(settings: Settings) -> Mapping[str, str]:
     """Return the passwords that ``migrate`` gives to the roles. Raises SettingsError that names what lacks."""
-    given = {
-        "alatau_owner": settings.database_owner_password,
-        "alatau_ingest": settings.database_ingest_password,
-        "alatau_api": settings.database_api_password,
-    }
+    given = _given_passwords(settings)
     if missing := [
         f"ALATAU_DATABASE_{r.removeprefix('alatau_').upper()}_PASSWORD" for r, p in given.items() if not p
     ]:

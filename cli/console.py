@@ -10,8 +10,19 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from stack.progress import Report
 
-answers = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+# Where nobody looks, lines are read by programs and logs: eighty columns would cut through ids and commands.
+_WIDTH_ELSEWHERE = 160
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDTH_ELSEWHERE)
+    return console
+
+
+answers = _console(stderr=False)
+errors = _console(stderr=True)
 
 
 class Steps:

@@ -10,6 +10,7 @@ import sys
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from cli.connections import database_url, external_database
 from cli.console import answers
@@ -49,9 +50,9 @@ def doctor() -> None:
     if running or external_database(settings):
         checks.append(asyncio.run(_database(settings)))
     for check in checks:
-        answers.print(f"{_MARKS[check.state]} {check.name:<22} {check.found}")
+        answers.print(f"{_MARKS[check.state]} {check.name:<22} {escape(check.found)}", soft_wrap=True)
         if check.state != "ok" and check.remedy:
-            answers.print(f"    [yellow]→ {check.remedy}[/]", soft_wrap=True)
+            answers.print(f"    [yellow]→ {escape(check.remedy)}[/]", soft_wrap=True)
     problems = sum(check.state == "problem" for check in checks)
     answers.print(f"\n{problems} problems" if problems else "\nReady for ./alatau up")
     sys.exit(1 if problems else 0)
@@ -109,7 +110,7 @@ def down(
     if not purge:
         answers.print("The city is not running. What it keeps:")
         for place in places:
-            answers.print(f"  {place}", soft_wrap=True)
+            answers.print(f"  {place}", markup=False, soft_wrap=True)
         answers.print("Remove all of it with: ./alatau down --purge")
         return
     if not yes:

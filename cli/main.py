@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from cli import administration, development, diagnosis, services, up
+from cli import administration, deployment, development, diagnosis, services, up
 from cli.console import errors
 from cli.settings import SettingsError
 from sensors.errors import AlatauError
@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (up, diagnosis, services, administration, development):
+for module in (up, diagnosis, services, administration, deployment, development):
     module.register(app)
 
 
@@ -29,7 +29,9 @@ def main() -> None:
     try:
         app()
     except (AlatauError, StackError, SettingsError) as error:
-        errors.print(f"[bold red]alatau:[/] {error}", highlight=False, soft_wrap=True)
+        errors.print("[bold red]alatau:[/] ", end="")
+        # Keys such as [city] are no markup.
+        errors.print(str(error), markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -39,8 +39,9 @@ class SimulatorState(msgspec.Struct):
 def simulator_state(log: pathlib.Path, since: int) -> SimulatorState:
     """Return the newest progress that a simulator has printed after an offset of its log."""
     with log.open("rb") as file:
-        file.seek(0, 2)
-        file.seek(max(since, file.tell() - 4096))
+        size = file.seek(0, 2)
+        # A log that is smaller than it was has been put aside for a new one.
+        file.seek(max(since if since <= size else 0, size - 4096))
         lines = file.read().splitlines()
     for line in reversed(lines):
         try:

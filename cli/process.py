@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 
+import prometheus_client
 import structlog
 import uvloop
 
@@ -29,6 +30,11 @@ def configure_logs() -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+
+
+def configure_metrics() -> None:
+    """Leave the ``_created`` series out, which would double what Prometheus stores."""
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def run_until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:

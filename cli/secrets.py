@@ -10,6 +10,7 @@ import msgspec
 
 from broker.accounts import Service
 from broker.secrets import generate_secret
+from cli.settings import SettingsError
 from storage.api_keys import generate_key
 from storage.database import ROLES
 
@@ -32,11 +33,13 @@ class StackSecrets(msgspec.Struct, frozen=True):
 
 
 def load_secrets(path: pathlib.Path) -> StackSecrets | None:
-    """Return the secrets of a stack that was set up before, or None."""
+    """Return the secrets of a stack that was set up before, or None. Raises SettingsError."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=StackSecrets)
     except FileNotFoundError:
         return None
+    except msgspec.MsgspecError as error:
+        raise SettingsError(f"{path} is damaged ({error}); restore it, or move the directory away") from error
 
 
 def ensure_secrets(path: pathlib.Path) -> StackSecrets:

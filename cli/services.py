@@ -22,13 +22,13 @@ from cli.connections import (
     broker_account,
     broker_admin,
     broker_url,
+    database_errors,
     database_url,
-    external_database,
     role_passwords,
     stack_secrets,
 )
 from cli.console import answers, errors
-from cli.process import configure_logs, run_until_stopped
+from cli.process import configure_logs, configure_metrics, run_until_stopped
 from cli.settings import Settings, SettingsError, load_settings
 from ingest.options import IngestOptions
 from ingest.service import Ingest
@@ -52,6 +52,7 @@ from storage.database import (
     read_edition,
     with_user,
 )
+from storage.kinds import Connection
 from storage.migrations.run import upgrade
 
 
@@ -74,28 +75,41 @@ def migrate() -> None:
 
 
 async def _migrate(settings: Settings) -> None:
-    url = settings.database_url
-    if superuser := settings.database_superuser_url:
-        passwords = role_passwords(settings)
-        database = urllib.parse.urlsplit(url or "").path.strip("/") or "alatau"
-        await prepare_database(superuser, database, passwords)
-        url = with_user(superuser, OWNER_ROLE, passwords[OWNER_ROLE], database)
-    elif external_database(settings) is None:
-        url = database_url(settings, OWNER_ROLE)
-    if url is None:
-        raise SettingsError("no database: set ALATAU_DATABASE_URL or ALATAU_DATABASE_SUPERUSER_URL")
-    await upgrade(url)
-    connection = await connect(url, application="alatau-migrate")
-    try:
-        edition = await read_edition(connection)
-        if settings.api_key:
-            await store_key(connection, settings.api_key, "given to alatau migrate")
-    finally:
-        await connection.close()
+    url = await _prepared_database(settings)
+    with database_errors(url):
+        await upgrade(url)
+        connection = await connect(url, application="alatau-migrate")
+        try:
+            edition = await read_edition(connection)
+            if settings.api_key:
+                await _store_given_key(connection, settings.api_key)
+        finally:
+            await connection.close()
     answers.print(
         f"PostgreSQL {edition.postgresql}, TimescaleDB {edition.timescaledb} ({edition.licence}), "
         f"schema at revision {edition.revision}"
     )
+
+
+async def _store_given_key(connection: Connection, key: str) -> None:
+    try:
+        await store_key(connection, key, "given to alatau migrate")
+    except ValueError:
+        raise SettingsError(
+            "ALATAU_API_KEY is not one of ours; take the one that `alatau compose-env` prints"
+        ) from None
+
+
+async def _prepared_database(settings: Settings) -> str:
+    """Return the owner's address of the database, which a superuser's address lets us create first."""
+    superuser = settings.database_superuser_url
+    if superuser is None:
+        return database_url(settings, OWNER_ROLE)
+    passwords = role_passwords(settings)
+    database = urllib.parse.urlsplit(settings.database_url or "").path.strip("/") or "alatau"
+    with database_errors(superuser):
+        await prepare_database(superuser, database, passwords)
+    return with_user(superuser, OWNER_ROLE, passwords[OWNER_ROLE], database)
 
 
 def _session(settings: Settings, worker: int) -> SessionOptions:
@@ -124,6 +138,7 @@ def ingest(
       ALATAU_INGEST_PORT=8011 alatau ingest --worker 1
     """
     configure_logs()
+    configure_metrics()
     settings = load_settings()
     service = Ingest(
         IngestOptions(
@@ -156,6 +171,7 @@ def api() -> None:
       ALATAU_API_HOST=0.0.0.0 ALATAU_API_PORT=80 alatau api
     """
     configure_logs()
+    configure_metrics()
     settings = load_settings()
     options = ApiOptions(
         database_url=database_url(settings, API_ROLE),

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from signal import SIGKILL, SIGTERM
 from typing import Protocol
 
-from stack.errors import StackError
 from stack.process import Child, Program
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
@@ -47,8 +46,12 @@ class Server:
         self._start, self._wait, self._stop = start, wait, stop
 
     async def start(self) -> None:
-        """Start the server."""
-        await self._start()
+        """Start the server; what it began and could not finish is stopped."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
 
     async def wait(self) -> int:
         """Wait for its end."""
@@ -124,15 +127,20 @@ class Supervisor:
             self._say(f"{part.name} ended (exit status {status}); starting it again")
             if time.monotonic() - since > _STABLE_SECONDS:
                 pause = _FIRST_PAUSE
-            while True:
-                await part.stop()
-                await asyncio.sleep(pause)
+            while not await self._restart(part, pause):
                 pause = min(pause * 2, _LONGEST_PAUSE)
-                try:
-                    await part.start()
-                    break
-                except StackError as error:
-                    self._say(str(error))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _restart(self, part: Part, pause: float) -> bool:
+        """Clear away what is left of a part and start it after a pause; return whether it runs."""
+        try:
+            await part.stop()
+            await asyncio.sleep(pause)
+            await part.start()
+        except Exception as error:  # noqa: BLE001 - a part that needs another one fails with that one's errors
+            self._say(f"{part.name} did not start: {error}")
+            return False
+        return True
 
     async def stop(self) -> None:
         """Stop all parts, the last started first."""

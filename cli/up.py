@@ -54,32 +54,42 @@ def up(
 
 
 async def _up(settings: Settings, options: CityOptions, stop: asyncio.Event, *, as_json: bool) -> None:
-    with only_one(settings.root):
-        city: City | None = None
-        try:
-            with Steps(errors) as steps:
-                with steps.step("servers") as report:
-                    servers = await asyncio.to_thread(
-                        ensure_servers, os.environ, report, data_dir=settings.root / "database"
-                    )
-                city = City(settings, options, servers, say=lambda text: errors.print(text, highlight=False))
-                for note in city.notes:
-                    errors.print(note, soft_wrap=True)
-                await _unless_stopped(city.start(steps), stop)
-            if not stop.is_set():
-                environment = city.environment()
-                _write_environment(settings.root, environment)
-                _print_ready(city, environment, as_json=as_json)
-                await stop.wait()
-        except OSError as error:
-            raise StackError(
-                f"{error.strerror or error}: {error.filename or settings.root}", _remedy(error)
-            ) from error
-        finally:
-            if city is not None:
-                errors.print("stopping …")
-                await city.stop()
+    try:
+        with only_one(settings.root):
+            await _run(settings, options, stop, as_json=as_json)
+    except OSError as error:
+        raise StackError(
+            f"{error.strerror or error}: {error.filename or settings.root}", _remedy(error)
+        ) from error
     errors.print("stopped; the data is kept")
+
+
+async def _run(settings: Settings, options: CityOptions, stop: asyncio.Event, *, as_json: bool) -> None:
+    city: City | None = None
+    try:
+        with Steps(errors) as steps:
+            with steps.step("servers") as report:
+                servers = await asyncio.to_thread(
+                    ensure_servers, os.environ, report, data_dir=settings.root / "database"
+                )
+            city = City(settings, options, servers, say=_say)
+            for note in city.notes:
+                _say(note)
+            await _unless_stopped(city.start(steps), stop)
+        if not stop.is_set():
+            environment = city.environment()
+            _write_environment(settings.root, environment)
+            _print_ready(city, environment, as_json=as_json)
+            await stop.wait()
+    finally:
+        if city is not None:
+            errors.print("stopping …")
+            await city.stop()
+
+
+def _say(text: str) -> None:
+    # Quoted log lines hold brackets that are no markup.
+    errors.print(text, markup=False, soft_wrap=True)
 
 
 async def _unless_stopped(work: Any, stop: asyncio.Event) -> None:

@@ -116,7 +116,7 @@ def _take_reading(reading: Any, kind: Kind, rows: list[Row]) -> Iterator[Fault]:
         elif value is None:
             continue
         elif isinstance(value, bool | int | float):
-            values[column] = float(value)
+            values[column] = _as_double(value)
             found += 1
         else:
             yield Fault(
@@ -125,8 +125,15 @@ def _take_reading(reading: Any, kind: Kind, rows: list[Row]) -> Iterator[Fault]:
             )
     if found:
         rows.append((time, *values))
-    elif not flat and not nested:
+    elif all(value is None for value in (flat | (nested or {})).values()):
         yield Fault(Reason.NO_METRICS, f"no metric has a value; send {example(kind)}")
+
+
+def _as_double(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of more than 308 digits: out of any range
+        return math.inf if value > 0 else -math.inf
 
 
 def _time_of(ts: Any) -> float:

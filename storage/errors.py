@@ -12,9 +12,10 @@ import asyncpg
 from sensors.errors import AlatauError
 
 # SQLSTATE classes after which the same transaction may succeed: connection exceptions, rolled back
-# transactions (deadlock, serialization), insufficient resources, operator intervention, system errors.
+# transactions (deadlock, serialization), access rules (a schema of another version, a missing right: the
+# operator's to mend, while readings wait), insufficient resources, operator intervention, system errors.
 # Source: PostgreSQL 17 documentation, appendix A.
-_RETRYABLE_CLASSES = frozenset({"08", "40", "53", "57", "58"})
+_RETRYABLE_CLASSES = frozenset({"08", "40", "42", "53", "57", "58"})
 # A login or database that isn't there is the operator's to mend, while we wait: invalid authorization,
 # invalid catalog name, lock not available, read-only transaction (a standby that becomes primary).
 _RETRYABLE_STATES = frozenset({"28000", "28P01", "3D000", "55P03", "25006"})

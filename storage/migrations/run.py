@@ -59,7 +59,8 @@ async def upgrade(url: str) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    _run_script(connection, "SELECT pg_advisory_xact_lock(hashtext('alatau.migrate'))")
+    # Through SQLAlchemy, which begins the transaction with its own first statement only.
+    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('alatau.migrate'))")
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
