@@ -80,6 +80,10 @@ class Worker:
         """Return how many messages it has acknowledged."""
         return int(self._metric("alatau_ingest_messages_acknowledged_total"))
 
+    def stored(self) -> int:
+        """Return how many readings it has stored as new rows."""
+        return int(self._metric("alatau_ingest_readings_stored_total"))
+
     def _metric(self, name: str) -> float:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
             lines = answer.read().decode().splitlines()
@@ -91,8 +95,7 @@ class Worker:
 
     def resident_bytes(self) -> int:
         """Return the memory it holds."""
-        fields = pathlib.Path(f"/proc/{self.process.pid}/statm").read_text().split()
-        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+        return resident_of(self.process.pid)
 
 
 @contextlib.asynccontextmanager
@@ -155,6 +158,11 @@ class Publishing:
         output, _ = await self._process.communicate()
         counts: dict[str, float] = json.loads(output)
         return counts
+
+
+def resident_of(pid: int) -> int:
+    """Return the bytes of memory that a process holds."""
+    return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _ticks(pid: int, fields: slice) -> int:

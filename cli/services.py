@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import gc
 import pathlib
 import signal
 import ssl
@@ -160,6 +161,11 @@ def ingest(
                 server.should_exit = True
                 await status
 
+    # What lives as long as the process need not be looked at again by each of the collector's rounds, and the
+    # hot path makes no cycles: its rounds were a quarter of the time of decoding.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 50)
     run_until_stopped(work)
 
 

@@ -78,7 +78,7 @@ async def _run(settings: Settings, options: CityOptions, stop: asyncio.Event, *,
             await _unless_stopped(city.start(steps), stop)
         if not stop.is_set():
             environment = city.environment()
-            _write_environment(settings.root, environment)
+            write_environment(settings.root, environment)
             _print_ready(city, environment, as_json=as_json)
             await stop.wait()
     finally:
@@ -111,7 +111,8 @@ def _remedy(error: OSError) -> str:
     return "Run `./alatau doctor`; it says what is missing."
 
 
-def _write_environment(root: pathlib.Path, environment: dict[str, str]) -> None:
+def write_environment(root: pathlib.Path, environment: dict[str, str]) -> None:
+    """Write what a shell may source to ``env`` in the data directory; only its owner can read it."""
     lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
     text = "\n".join(["# Written by `alatau up`; source it in a shell.", *lines, ""])
     write_private(root / "env", text.encode())

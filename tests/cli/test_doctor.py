@@ -1,0 +1,69 @@
+"""``doctor`` and ``down``: what is found, what to do, and what is never deleted."""
+
+from __future__ import annotations
+
+import pathlib
+import socket
+
+import pytest
+
+from cli.locking import only_one
+from stack.ports import free_port
+from tests.cli.command import Alatau
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def ports() -> dict[str, str]:
+    names = ("DATABASE", "MQTT", "API", "INGEST")
+    return {f"ALATAU_{name}_PORT": str(free_port()) for name in names}
+
+
+def test_a_machine_that_has_everything_is_ready(alatau: Alatau, ports: dict[str, str]) -> None:
+    result = alatau("doctor", **ports)
+    assert result.code == 0, result.out
+    assert "Community edition" in result.out or "Apache-2 edition" in result.out
+    assert result.out.endswith("Ready for ./alatau up")
+
+
+def test_a_taken_port_is_a_problem_with_its_remedy(bare: Alatau, ports: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = bare("doctor", **{**ports, "ALATAU_API_PORT": port})
+    assert result.code == 1
+    assert "taken by" in result.out
+    assert "→ " in result.out
+    assert "1 problems" in result.out
+
+
+def test_a_database_that_is_away_is_a_problem_with_its_remedy(bare: Alatau, ports: dict[str, str]) -> None:
+    result = bare("doctor", ALATAU_DATABASE_URL=f"postgresql://u:p@127.0.0.1:{free_port()}/x", **ports)
+    assert result.code == 1
+    assert "→ start it, or correct ALATAU_DATABASE_URL" in result.out
+
+
+def test_a_running_city_is_not_removed(bare: Alatau) -> None:
+    root = pathlib.Path(bare.settings["ALATAU_DATA_DIR"])
+    with only_one(root):
+        assert bare("down").code == 1
+        assert "the city is running" in bare("down", "--purge", "--yes").errors
+
+
+def test_a_directory_without_our_marks_is_not_removed(bare: Alatau, tmp_path: pathlib.Path) -> None:
+    root = pathlib.Path(bare.settings["ALATAU_DATA_DIR"])
+    root.mkdir()
+    (root / "theirs").write_text("precious")
+    # Another cache, because a purge also removes the provisioned servers.
+    assert bare("down", "--purge", "--yes", ALATAU_CACHE_DIR=str(tmp_path / "cache")).code == 0
+    assert (root / "theirs").read_text() == "precious"
+
+
+def test_a_purge_asks_first(bare: Alatau, tmp_path: pathlib.Path) -> None:
+    root = pathlib.Path(bare.settings["ALATAU_DATA_DIR"])
+    root.mkdir()
+    (root / "secrets.json").write_text("{}")
+    assert bare("down", "--purge", stdin="n\n", ALATAU_CACHE_DIR=str(tmp_path / "cache")).code == 1
+    assert root.exists()
+    assert bare("down", "--purge", stdin="y\n", ALATAU_CACHE_DIR=str(tmp_path / "cache")).code == 0
+    assert not root.exists()
