@@ -21,12 +21,12 @@ from sensors.catalogue import Catalogue, builtin_file, read_city_file
 from sensors.checks import Reason
 from sensors.errors import AlatauError, CatalogueError, did_you_mean
 from sensors.fleet import plan_fleet
-from sensors.kinds import DeviceSpec
+from sensors.kinds import DeviceSpec, Metric
 from sensors.topics import Channel, Topics
 from simulators.secrets import device_secret
 from storage.catalogue import apply_city_file, load_catalogue
 from storage.dead_letters import StoredLetter, find_letter, list_letters
-from storage.devices import Credential, list_devices, register_devices
+from storage.devices import Credential, find_device, list_devices, register_devices, replace_credential
 from storage.kinds import Connection
 
 _AT_ONCE = 1000
@@ -121,30 +121,64 @@ def _position(text: str | None) -> tuple[float, float] | None:
 
 
 async def _add_device(settings: Settings, spec: DeviceSpec) -> None:
-    secret = generate_secret()
-    hashed = hash_secret(secret)
+    secret, credential = _new_secret()
     admin = broker_admin(settings)
     async with owner_connection(settings) as connection:
         catalogue = await load_applied(connection)
         # Both or neither: a device that the broker does not know can't send, whatever we have stored.
         async with connection.transaction():
-            credential = Credential(hashed.salt, hashed.hash, hashed.iterations)
             added = await register_devices(connection, [spec], catalogue, {spec.id: credential})
             if not added:
-                raise CatalogueError(f"device {spec.id} is registered already; choose another id")
+                raise CatalogueError(
+                    f"device {spec.id} is registered already; choose another id, "
+                    f"or give it a new secret: alatau device secret {spec.id}"
+                )
             if admin is not None:
                 await admin.add_device(spec.id, secret)
-    answers.print(f"device  {spec.id}\nsecret  {secret}   (shown once; only its hash is kept)")
-    if admin is None:
+    _print_secret(settings, spec.id, secret, catalogue.kind_of[spec.kind].metrics[0])
+
+
+def _new_secret() -> tuple[str, Credential]:
+    secret = generate_secret()
+    hashed = hash_secret(secret)
+    return secret, Credential(hashed.salt, hashed.hash, hashed.iterations)
+
+
+def _print_secret(settings: Settings, device_id: str, secret: str, metric: Metric) -> None:
+    answers.print(f"device  {device_id}\nsecret  {secret}   (shown once; only its hash is kept)")
+    if broker_admin(settings) is None:
         errors.print("The broker was not told: set ALATAU_BROKER_ADMIN_PASSWORD, or restart it.")
-    topic = Topics(settings.topic_root).of(spec.id, Channel.TELEMETRY)
-    metric = catalogue.kind_of[spec.kind].metrics[0]
+    topic = Topics(settings.topic_root).of(device_id, Channel.TELEMETRY)
     answers.print(
-        f"\nIts first reading:\n  mosquitto_pub -L '{broker_url(settings)}/{topic}' -u {spec.id} -P '{secret}' "
+        f"\nA reading of it:\n  mosquitto_pub -L '{broker_url(settings)}/{topic}' -u {device_id} -P '{secret}' "
         f"-V 5 -q 1 -m '{{\"{metric.name}\": {metric.minimum:g}}}'",
-        markup=False,
         soft_wrap=True,
     )
+
+
+@device.command("secret")
+def new_device_secret(device_id: Annotated[str, typer.Argument(metavar="ID", help="Its id.")]) -> None:
+    """Give a registered device a new secret and print it, once. The old one stops working.
+
+    [dim]Example:[/]
+      alatau device secret lamp-17
+    """
+    asyncio.run(_new_device_secret(load_settings(), device_id))
+
+
+async def _new_device_secret(settings: Settings, device_id: str) -> None:
+    secret, credential = _new_secret()
+    admin = broker_admin(settings)
+    async with owner_connection(settings) as connection:
+        catalogue = await load_applied(connection)
+        found = await find_device(connection, device_id)
+        if found is None:
+            raise CatalogueError(f"no device {device_id} is registered; see: alatau device list")
+        async with connection.transaction():
+            await replace_credential(connection, found.device_id, credential)
+            if admin is not None:
+                await admin.add_device(device_id, secret)
+    _print_secret(settings, device_id, secret, catalogue.kind_of[found.kind].metrics[0])
 
 
 async def _add_simulated(settings: Settings, count: int, seed: int, *, with_secrets: bool) -> None:

@@ -233,4 +233,10 @@ class City:
             "ALATAU_DEVICE_ID": SAMPLE_DEVICE,
             "ALATAU_DEVICE_SECRET": secrets.sample_device_secret,
             "ALATAU_DATABASE_URL": self._database_url(API_ROLE),
+            # So that a command in a shell that has sourced this finds the same city.
+            "ALATAU_DATA_DIR": str(self.settings.root),
+            "ALATAU_API_PORT": str(self.settings.api_port),
+            "ALATAU_INGEST_PORT": str(self.settings.ingest_port),
+            "ALATAU_MQTT_PORT": str(self.settings.mqtt_port),
+            "ALATAU_DATABASE_PORT": str(self.settings.database_port),
         }

@@ -15,7 +15,7 @@ from sensors.errors import CatalogueError
 from sensors.times import to_microseconds
 from sensors.topics import Topics
 from storage.catalogue import load_catalogue
-from storage.dead_letters import StoredLetter, mark_replayed
+from storage.dead_letters import StoredLetter, note_replay
 from storage.devices import load_routes
 from storage.latest import flush_latest
 from storage.writer import Batch, write
@@ -69,5 +69,7 @@ class Replay:
             await flush_latest(self._connection, [batch])
         refused = "; ".join(again.detail for again in cut.letters()) or None
         verdict = Verdict(letter, written.stored + written.merged, refused)
-        await mark_replayed(self._connection, letter.dead_letter_id, str(verdict))
+        await note_replay(
+            self._connection, letter.dead_letter_id, str(verdict), accepted=verdict.refused is None
+        )
         return verdict

@@ -1,6 +1,6 @@
 """One MQTT 5 connection on asyncio: frames in, publish packets out, acknowledgements back.
 
-Our own because it is the hot path: ``docs/performance.md`` has the comparison. It knows only the wire.
+Our own because it is the hot path: ``docs/performance.md`` says what that is worth. It knows only the wire.
 """
 
 from __future__ import annotations

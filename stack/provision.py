@@ -41,7 +41,7 @@ def provisioned_versions(prefix: Path) -> dict[str, str] | None:
 def provision(prefix: Path, env: Mapping[str, str], report: Report) -> None:
     """Build the servers at `prefix`, unless they are there; a call that finds another at work waits.
 
-    ALATAU_DEBIAN_MIRROR, where set, is tried before the machine's own mirrors. Raises StackError.
+    ALATAU_DEBIAN_MIRROR, where set, is used instead of the machine's own mirrors. Raises StackError.
     """
     make_directory(prefix.parent)
     try:

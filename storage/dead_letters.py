@@ -111,12 +111,16 @@ async def find_letter(connection: Connection, number: int) -> StoredLetter | Non
     return None if row is None else _letter(row)
 
 
-async def mark_replayed(connection: Connection, number: int, verdict: str) -> None:
-    """Note on a letter what came of feeding it again."""
+async def note_replay(connection: Connection, number: int, verdict: str, *, accepted: bool) -> None:
+    """Note on a letter what came of feeding it again; one that is still refused goes on waiting."""
     await connection.execute(
-        "UPDATE alatau.dead_letter SET replayed_at = now(), replay_verdict = $2 WHERE dead_letter_id = $1",
+        """
+        UPDATE alatau.dead_letter SET replayed_at = CASE WHEN $3 THEN now() END, replay_verdict = $2
+        WHERE dead_letter_id = $1
+        """,
         number,
         verdict,
+        accepted,
     )
 
 

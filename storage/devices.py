@@ -197,6 +197,21 @@ async def load_credentials(connection: Connection) -> dict[str, Credential]:
     return {row["id"]: Credential(row["salt"], row["hash"], row["iterations"]) for row in rows}
 
 
+async def replace_credential(connection: Connection, device_id: int, credential: Credential) -> None:
+    """Give a device another password; the old one is no longer stored."""
+    await connection.execute(
+        """
+        INSERT INTO alatau.device_credential (device_id, salt, hash, iterations) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (device_id) DO UPDATE SET salt = EXCLUDED.salt, hash = EXCLUDED.hash,
+            iterations = EXCLUDED.iterations, created_at = now()
+        """,
+        device_id,
+        credential.salt,
+        credential.hash,
+        credential.iterations,
+    )
+
+
 async def oldest_simulated_latest(connection: Connection) -> dt.datetime | None:
     """Return until when every simulated device has readings, or None if one has none at all."""
     row = await connection.fetchrow(

@@ -81,7 +81,8 @@ def _on_conflict(kind: Kind) -> str:
 async def heal_latest(connection: asyncpg.Connection, kind: Kind) -> int:
     """Take over rows that the last ingest committed and did not flush; return how many devices had some.
 
-    Reads, per device, only what is newer than its latest values.
+    Reads, per device, from ten minutes before its newest reading on: what comes late by more than that, and
+    with a metric of its own, is missed until the device sends again.
     """
     newest = ", ".join(
         f'last(r."{name}", r.time) FILTER (WHERE r."{name}" IS NOT NULL) AS value_{n}, '
@@ -100,7 +101,7 @@ async def heal_latest(connection: asyncpg.Connection, kind: Kind) -> int:
         CROSS JOIN LATERAL (
             SELECT max(r.time) AS time, last(r.received_at, r.time) AS received_at, {newest}
             FROM {table(kind)} r
-            WHERE r.device_id = d.device_id AND r.time > COALESCE(l.time, '-infinity')) n
+            WHERE r.device_id = d.device_id AND r.time > COALESCE(l.time, '-infinity') - interval '10 minutes') n
         WHERE d.kind = $1 AND n.time IS NOT NULL
         ORDER BY d.device_id
         {_on_conflict(kind)}

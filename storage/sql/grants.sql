@@ -1,4 +1,4 @@
--- What each service's role may do. Run after every migration; the roles exist by then (sql/roles.sql).
+-- What each service's role may do. Run after every migration; the roles exist by then.
 
 GRANT USAGE ON SCHEMA alatau, reading TO alatau_ingest, alatau_api;
 

@@ -7,7 +7,7 @@ import pytest
 
 from sensors.checks import Reason
 from sensors.times import to_microseconds
-from storage.dead_letters import DeadLetter, insert_letters, mark_replayed
+from storage.dead_letters import DeadLetter, insert_letters, note_replay
 from tests.api.answers import NOW, every_page, fetch, problem
 from tests.cities import City
 
@@ -26,7 +26,7 @@ async def _letters(city: City) -> None:
         ],
     )
     first = await city.owner.fetchval("SELECT min(dead_letter_id) FROM alatau.dead_letter")
-    await mark_replayed(city.owner, first, "stored")
+    await note_replay(city.owner, first, "stored", accepted=True)
 
 
 async def test_letters_are_listed_newest_first_page_by_page(client: httpx2.AsyncClient) -> None:

@@ -1,0 +1,107 @@
+"""The documentation names what is there, all of it, and nothing else."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from api.problems import ProblemType
+from api.telemetry import ApiMetrics
+from cli.settings import setting_descriptions
+from ingest.metrics import IngestMetrics
+from sensors.catalogue import builtin_file
+from sensors.checks import Reason
+from sensors.topics import Channel, Topics
+from tests.docs.markdown import PROJECT, Link, anchors, documents, first_column, links, read
+
+# Read outside of cli/settings.py: by the bootstrap script and by the stack.
+_MACHINE_SETTINGS = {"ALATAU_CACHE_DIR", "ALATAU_DEBIAN_MIRROR", "ALATAU_VENV", "ALATAU_PYTHON"}
+# Written for people to source, and read by nobody of ours.
+_FOR_PEOPLE = {"ALATAU_API_URL", "ALATAU_DEVICE_ID", "ALATAU_DEVICE_SECRET"}
+
+
+def test_every_reason_of_a_refusal_is_explained_and_no_other() -> None:
+    assert sorted(first_column(read("docs/devices.md"), "Refusals")) == sorted(Reason)
+
+
+def test_every_topic_of_a_device_is_explained_and_no_other() -> None:
+    topics = [Topics().of("{device}", channel) for channel in Channel]
+    assert sorted(first_column(read("docs/devices.md"), "Topics")) == sorted(topics)
+
+
+def test_every_setting_is_explained_and_no_other() -> None:
+    explained = first_column(read("docs/operations.md"), "Settings")
+    assert sorted(explained) == sorted({*setting_descriptions(), *_MACHINE_SETTINGS})
+
+
+def test_settings_of_the_machine_are_read_by_the_code_that_sets_it_up() -> None:
+    sources = [PROJECT / "alatau", *(PROJECT / "stack").glob("*.py")]
+    text = "\n".join(path.read_text() for path in sources)
+    assert {name for name in _MACHINE_SETTINGS if name not in text} == set()
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
+def test_no_document_names_a_setting_that_is_none(document: object) -> None:
+    named = set(re.findall(r"\bALATAU_[A-Z_]*[A-Z]", read(str(document))))
+    assert named - {*setting_descriptions(), *_MACHINE_SETTINGS, *_FOR_PEOPLE} == set()
+
+
+def test_every_metric_of_ingest_is_explained_and_no_other() -> None:
+    metrics = [family.name for family in IngestMetrics().registry.collect()]
+    assert sorted(first_column(read("docs/operations.md"), "Metrics of ingest")) == sorted(metrics)
+
+
+def test_every_metric_of_the_api_is_explained_and_no_other() -> None:
+    registry = CollectorRegistry()
+    ApiMetrics(registry, lambda: 0, 1)
+    metrics = [family.name for family in registry.collect()]
+    assert sorted(first_column(read("docs/operations.md"), "Metrics of the API")) == sorted(metrics)
+
+
+def test_every_problem_of_the_api_is_explained_and_no_other() -> None:
+    text = read("docs/api.md")
+    assert sorted(first_column(text, "Errors")) == sorted(problem.slug for problem in ProblemType)
+    for problem in ProblemType:
+        assert f"| `{problem.slug}` | {problem.status} |" in text
+
+
+def test_every_built_in_kind_is_named() -> None:
+    text = read("docs/city-file.md")
+    assert [kind.name for kind in builtin_file("kinds").kind if f"`{kind.name}`" not in text] == []
+
+
+def test_every_benchmark_is_explained_and_no_other() -> None:
+    runnable = [path.stem for path in (PROJECT / "benchmarks").glob("*.py") if "__main__" in path.read_text()]
+    explained = re.findall(r"^## What `bench (\w+)` measures$", read("docs/performance.md"), re.MULTILINE)
+    # The generator of loads can be run too, but measures nothing.
+    assert sorted(explained) == sorted({*runnable} - {"load"})
+
+
+def test_every_decision_is_listed() -> None:
+    text = read("docs/architecture.md")
+    pages = sorted((PROJECT / "docs/decisions").glob("*.md"))
+    assert [page.name for page in pages if f"(decisions/{page.name})" not in text] == []
+    assert [page.name[:4] for page in pages] == [f"{number:04}" for number in range(1, len(pages) + 1)]
+
+
+@pytest.mark.parametrize("link", links(), ids=str)
+def test_a_link_leads_somewhere(link: Link) -> None:
+    target, _, anchor = link.target.partition("#")
+    path = (link.document.parent / target).resolve() if target else link.document
+    assert path.is_relative_to(PROJECT)
+    assert path.exists()
+    if anchor:
+        assert anchor in anchors(path)
+    if link.text.startswith("test_") and not link.text.endswith(".py"):
+        assert f"def {link.text}(" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    "page", sorted((PROJECT / "docs/decisions").glob("*.md")), ids=lambda page: page.name
+)
+def test_a_decision_names_tests_that_there_are(page: object) -> None:
+    tests = "\n".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
+    for name in re.findall(r"`(test_\w+)`", read(str(page))):
+        assert f"def {name}(" in tests

@@ -1,0 +1,223 @@
+"""``up`` as its user has it: the real command, the whole city, whatever is done to it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from stack.ports import free_port
+from stack.servers import Servers
+from tests.cli.command import start
+from tests.system.client import ask, districts_that_measure
+
+pytestmark = pytest.mark.servers
+
+DISTRICTS = {"gate", "golden", "growing", "green"}
+PORTS = ("DATABASE", "MQTT", "INGEST", "API")
+
+
+def processes_of(root: pathlib.Path) -> dict[int, str]:
+    """Return the command line of every process that was given something in a directory."""
+    found = {}
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line, environment = ((entry / name).read_bytes() for name in ("cmdline", "environ"))
+            except OSError:
+                continue
+            if str(root).encode() in line + environment:
+                found[int(entry.name)] = line.replace(b"\0", b" ").decode().strip()
+    return found
+
+
+def lives(pid: int) -> bool:
+    return pathlib.Path(f"/proc/{pid}").exists()
+
+
+@dataclasses.dataclass
+class City:
+    """An ``up`` that can be started again."""
+
+    directory: pathlib.Path
+    ports: dict[str, int] = dataclasses.field(default_factory=lambda: {name: free_port() for name in PORTS})
+    ready: dict[str, str] = dataclasses.field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def root(self) -> pathlib.Path:
+        return self.directory / "city"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        ports = {f"ALATAU_{name}_PORT": str(port) for name, port in self.ports.items()}
+        return {"ALATAU_DATA_DIR": str(self.root), **ports}
+
+    async def start(self) -> float:
+        """Start, and return after how many seconds the ready line came."""
+        began = time.monotonic()
+        self.process = start("up", "--json", "--devices", "52", **self.settings)
+        assert self.process.stdout is not None
+        async with asyncio.timeout(120):
+            line = await asyncio.to_thread(self.process.stdout.readline)
+        if not line:
+            pytest.fail(self.process.communicate()[1].decode())
+        self.ready = orjson.loads(line)
+        return time.monotonic() - began
+
+    async def stop(self) -> str:
+        """Ask it to stop, and return what it said."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        _, errors = await asyncio.to_thread(self.process.communicate, timeout=90)
+        assert self.process.returncode == 0, errors
+        return errors.decode()
+
+    async def ask(self, path: str) -> Any:
+        return await asyncio.to_thread(ask, self.ports["API"], self.ready["ALATAU_API_KEY"], path)
+
+    async def districts(self) -> set[str]:
+        return await asyncio.to_thread(
+            districts_that_measure, self.ports["API"], self.ready["ALATAU_API_KEY"]
+        )
+
+    async def readings(self) -> int:
+        return len((await self.ask("/api/v1/readings?device=sample-air-1"))["time"])
+
+    async def send_first_reading(self) -> None:
+        """Run the line that was printed, as it was printed."""
+        words = shlex.split(self.ready["first_reading"])
+        sent = await asyncio.create_subprocess_exec(*words)
+        assert await sent.wait() == 0
+
+    def ingest(self) -> int | None:
+        """Return the pid of the worker."""
+        found = [pid for pid, line in processes_of(self.root).items() if line.endswith("-m cli ingest")]
+        return found[0] if found else None
+
+
+@pytest.fixture(scope="module")
+def directory(servers: Servers) -> Iterator[pathlib.Path]:
+    """Everybody may enter it, as the servers' own account has to. The servers are provisioned by now."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="alatau-up-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+async def city(directory: pathlib.Path) -> AsyncIterator[City]:
+    city = City(directory)
+    try:
+        print(f"\nfirst start: ready after {await city.start():.1f} s")
+        yield city
+    finally:
+        if city.process is not None and city.process.poll() is None:
+            await city.stop()
+
+
+async def until(is_true: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline, "it did not come in time"
+        await asyncio.sleep(0.02)
+
+
+async def until_stored(city: City, count: int, seconds: float) -> None:
+    """Wait until the sample device has so many readings."""
+    deadline = time.monotonic() + seconds
+    while await city.readings() < count:
+        assert time.monotonic() < deadline, "the reading did not come in time"
+        await asyncio.sleep(0.02)
+
+
+async def test_every_district_measures_when_the_city_is_ready(city: City) -> None:
+    assert await city.districts() == DISTRICTS
+
+
+async def test_the_printed_line_sends_a_reading_that_the_api_has_within_a_second(city: City) -> None:
+    before = await city.readings()
+    await city.send_first_reading()
+    await until_stored(city, before + 1, seconds=1)
+
+
+async def test_what_was_printed_is_in_a_private_file_to_be_sourced(city: City) -> None:
+    file = city.root / "env"
+    script = f". {shlex.quote(str(file))} && env"
+    sourced = await asyncio.create_subprocess_exec("sh", "-c", script, stdout=subprocess.PIPE)
+    out, _ = await sourced.communicate()
+    lines = out.decode().splitlines()
+    for name, value in city.ready.items():
+        if name.startswith("ALATAU_"):
+            assert f"{name}={value}" in lines
+    assert file.stat().st_mode & 0o077 == 0
+
+
+async def test_a_killed_worker_is_replaced_and_nothing_is_missed(city: City) -> None:
+    before, worker = await city.readings(), city.ingest()
+    assert worker is not None
+    os.kill(worker, signal.SIGKILL)
+    await city.send_first_reading()
+    await until(lambda: city.ingest() not in {None, worker}, seconds=15)
+    await until_stored(city, before + 1, seconds=15)
+
+
+async def test_a_second_up_of_the_same_city_says_that_it_runs(city: City) -> None:
+    second = start("up", **city.settings)
+    _, errors = await asyncio.to_thread(second.communicate, timeout=30)
+    assert second.returncode == 1
+    assert "is running already" in errors.decode()
+
+
+async def test_stopping_leaves_no_process_and_starting_again_keeps_the_data(city: City) -> None:
+    await city.send_first_reading()
+    count, key = await city.readings(), city.ready["ALATAU_API_KEY"]
+    running = processes_of(city.root)
+    assert len(running) > 5
+    assert "the data is kept" in await city.stop()
+    assert processes_of(city.root) == {}
+    assert not [pid for pid in running if lives(pid)]
+
+    print(f"\nsecond start: ready after {await city.start():.1f} s")
+    assert city.ready["ALATAU_API_KEY"] == key
+    assert await city.readings() >= count
+    assert await city.districts() == DISTRICTS
+
+
+@pytest.mark.parametrize("name", PORTS)
+async def test_a_busy_port_is_named_with_its_variable_and_nothing_is_left_running(
+    directory: pathlib.Path, name: str
+) -> None:
+    city = City(directory / name.lower())
+    with socket.create_server(("127.0.0.1", city.ports[name])):
+        process = start("up", **city.settings)
+        _, errors = await asyncio.to_thread(process.communicate, timeout=30)
+    said = errors.decode()
+    assert process.returncode == 1
+    assert f"Port {city.ports[name]}" in said
+    assert f"ALATAU_{name}_PORT" in said
+    assert "Traceback" not in said
+    assert processes_of(city.root) == {}
+
+
+async def test_a_data_directory_that_is_none_is_named(directory: pathlib.Path) -> None:
+    file = directory / "file"
+    file.write_text("")
+    process = start("up", ALATAU_DATA_DIR=str(file))
+    _, errors = await asyncio.to_thread(process.communicate, timeout=30)
+    assert process.returncode == 1
+    assert str(file) in errors.decode()
+    assert "Traceback" not in errors.decode()
