@@ -21,7 +21,7 @@ from api.options import ApiOptions, DeviceAccounts
 from api.services import Clock, Services
 from api.snapshot import CatalogueWatch
 from api.telemetry import ApiMetrics
-from storage.migrations.run import head
+from storage.migrations import HEAD
 
 __all__ = ["ApiOptions", "DeviceAccounts", "create_app"]
 
@@ -79,7 +79,7 @@ def create_app(
         keys=KeyCache(options.key_cache_size, options.key_cache_seconds, time.monotonic),
         accounts=accounts,
         clock=clock,
-        revision=head(),
+        revision=HEAD,
     )
     app = FastAPIOffline(
         title="Alatau",

@@ -11,7 +11,7 @@ import asyncpg
 import orjson
 
 from storage.errors import PermanentError
-from storage.migrations.run import head
+from storage.migrations import HEAD
 
 OWNER_ROLE = "alatau_owner"
 INGEST_ROLE = "alatau_ingest"
@@ -34,7 +34,7 @@ class Edition:
     @property
     def is_current(self) -> bool:
         """Whether the fixed tables are at this code's revision."""
-        return self.revision == head()
+        return self.revision == HEAD
 
 
 async def _prepare_connection(connection: asyncpg.Connection) -> None:

@@ -37,8 +37,8 @@ def _config() -> Config:
     return config
 
 
-def head() -> str:
-    """Return the newest revision of this code."""
+def newest_revision() -> str:
+    """Return the newest of the revisions themselves."""
     return str(ScriptDirectory.from_config(_config()).get_current_head())
 
 

@@ -23,6 +23,8 @@ from storage.dead_letters import DeadLetter, trim_letters
 from storage.devices import register_devices
 from storage.errors import PermanentError, RetryableError, classify
 from storage.latest import flush_latest, heal_latest
+from storage.migrations import HEAD
+from storage.migrations.run import newest_revision
 from storage.writer import Batch, Written, write
 from tests.conftest import Database
 
@@ -201,6 +203,10 @@ async def test_migrating_twice_at_once_changes_nothing(database: Database, owner
     ]
     assert [await one.wait() for one in both] == [0, 0]
     assert (await read_edition(owner)).is_current
+
+
+def test_the_revision_written_down_is_the_newest() -> None:
+    assert newest_revision() == HEAD
 
 
 FORBIDDEN = [
