@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import datetime as dt
 import pathlib
@@ -30,13 +31,19 @@ from stack.servers import Servers
 from storage.api_keys import store_key
 from storage.catalogue import apply_city_file, load_catalogue
 from storage.database import API_ROLE, INGEST_ROLE, OWNER_ROLE, connect
-from storage.devices import Credential, oldest_simulated_latest, register_devices
+from storage.devices import (
+    Credential,
+    count_simulated_behind,
+    oldest_simulated_latest,
+    register_devices,
+)
 from storage.migrations.run import upgrade
 
 SAMPLE_DEVICE = "sample-air-1"
 _HISTORY = dt.timedelta(hours=24)
 # A gap as long as this is filled before the city is called ready; a shorter one behind its back.
 _WORTH_WAITING = dt.timedelta(hours=20)
+_STORED_WITHIN_SECONDS = 120
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class City:
         self.servers = servers
         self.title = ""
         self._options = options
+        self._say = say
         self._supervisor = Supervisor(say)
         ports = Ports(settings.database_port, settings.mqtt_port)
         self.local = LocalStack(servers, settings.root, ports, topics=Topics(settings.topic_root))
@@ -101,6 +109,9 @@ class City:
         if self._options.simulated:
             with steps.step("simulated city, last 24 hours") as report:
                 await self._supervisor.start(self._simulator(missing, report))
+                if missing > _WORTH_WAITING:
+                    report("storing", None)
+                    await self._until_stored()
 
     def _require_ports(self) -> None:
         settings = self.settings
@@ -152,6 +163,18 @@ class City:
         now = dt.datetime.now(dt.UTC)
         # A clock that was set back leaves readings of the future, and no gap.
         return max(min(now - oldest, _HISTORY), dt.timedelta()) if oldest else _HISTORY
+
+    async def _until_stored(self) -> None:
+        """Wait until the history that the broker has taken is in the database, too: no answer is empty then."""
+        connection = await connect(self._database_url(OWNER_ROLE), application="alatau-up")
+        try:
+            async with asyncio.timeout(_STORED_WITHIN_SECONDS):
+                while await count_simulated_behind(connection):  # noqa: ASYNC110 - the database tells nobody
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            self._say("the last hours are still being stored; see the logs of ingest")
+        finally:
+            await connection.close()
 
     def _city_file(self) -> tuple[str, CityFile]:
         path = self._options.city_file

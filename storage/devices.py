@@ -221,3 +221,15 @@ async def oldest_simulated_latest(connection: Connection) -> dt.datetime | None:
         """
     )
     return None if row is None or row["silent"] else row["time"]
+
+
+async def count_simulated_behind(connection: Connection) -> int:
+    """Return how many simulated devices have missed their last two readings; slow ones, over 6 hours, not counted."""
+    behind = await connection.fetchval(
+        """
+        SELECT count(*) FROM alatau.device LEFT JOIN alatau.latest USING (device_id)
+        WHERE simulated AND interval_seconds <= 21600
+              AND (latest.time IS NULL OR latest.time < now() - make_interval(secs => 2 * interval_seconds))
+        """
+    )
+    return int(behind)
