@@ -38,7 +38,7 @@ async def null_subscriber(stack: LocalStack, load: Load) -> float:
     """Return messages/s received and acknowledged by a subscriber that does nothing with them."""
     seen, done = 0, asyncio.Event()
 
-    def sink(session: Session, packets: list[mqtt5.PublishPacket]) -> bool:
+    def sink(session: Session, packets: list[mqtt5.PublishPacket], _size: int) -> bool:
         nonlocal seen
         seen += len(packets)
         session.acknowledge([packet.packet_id for packet in packets if packet.packet_id])

@@ -19,7 +19,7 @@ from sensors.topics import DEVICE_RECEIVES, DEVICE_SENDS, Channel, Topics
 
 
 class Service(enum.StrEnum):
-    """The service accounts; each has a role of the same name."""
+    """The service accounts; each has a role of the same name. Their prefix is closed to devices."""
 
     ADMIN = "alatau-admin"  # registers devices through $CONTROL; touches no telemetry
     INGEST = "alatau-ingest"

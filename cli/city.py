@@ -244,6 +244,10 @@ class City:
         environment = {"ALATAU_MQTT_URL": self.mqtt_url, **self._account(Service.SIMULATOR)}
         return self._worker("simulator", environment, probe, *arguments, ready_within=600, stop_within=15)
 
+    def _local_urls(self) -> list[str]:
+        database = [] if self._database else [self._database_url(API_ROLE)]
+        return database if self._broker else [*database, self.mqtt_url]
+
     # -- for people -------------------------------------------------------------------------------
 
     def environment(self) -> dict[str, str]:
@@ -256,6 +260,7 @@ class City:
             "ALATAU_DEVICE_ID": SAMPLE_DEVICE,
             "ALATAU_DEVICE_SECRET": secrets.sample_device_secret,
             "ALATAU_DATABASE_URL": self._database_url(API_ROLE),
+            "ALATAU_LOCAL_URLS": " ".join(self._local_urls()),
             # So that a command in a shell that has sourced this finds the same city.
             "ALATAU_DATA_DIR": str(self.settings.root),
             "ALATAU_API_PORT": str(self.settings.api_port),

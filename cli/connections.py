@@ -28,15 +28,19 @@ def stack_environment(settings: Settings) -> dict[str, str]:
 
 
 def external_database(settings: Settings) -> str | None:
-    """Return the database that the environment names, unless that is our own as ``up`` wrote it."""
-    own = stack_environment(settings).get("ALATAU_DATABASE_URL")
-    return None if settings.database_url == own else settings.database_url
+    """Return the database that the environment names, unless that is a local one as ``up`` wrote it."""
+    return None if settings.database_url in _local_urls(settings) else settings.database_url
 
 
 def external_broker(settings: Settings) -> str | None:
-    """Return the broker that the environment names, unless that is our own as ``up`` wrote it."""
-    own = stack_environment(settings).get("ALATAU_MQTT_URL")
-    return None if settings.mqtt_url == own else settings.mqtt_url
+    """Return the broker that the environment names, unless that is a local one as ``up`` wrote it."""
+    return None if settings.mqtt_url in _local_urls(settings) else settings.mqtt_url
+
+
+def _local_urls(settings: Settings) -> set[str | None]:
+    # From the file, and from a shell that has sourced one which may be gone since.
+    own = stack_environment(settings)
+    return {own.get("ALATAU_DATABASE_URL"), own.get("ALATAU_MQTT_URL"), *settings.local_urls.split()}
 
 
 def database_url(settings: Settings, role: str) -> str:

@@ -14,15 +14,15 @@ from rich.markup import escape
 
 from cli.connections import database_url, external_database
 from cli.console import answers
-from cli.locking import is_running
+from cli.locking import is_running, provisioned_prefix
 from cli.settings import Settings, load_settings
 from stack.accounts import server_account
 from stack.checks import Check, run_checks
 from stack.cluster import remove_data
 from stack.errors import StackError
-from stack.layout import place_cache, place_data
+from stack.layout import place_data
+from stack.locks import unused
 from stack.ownership import remove
-from stack.provision import servers_prefix
 from storage.database import API_ROLE, connect, read_edition
 from storage.errors import PermanentError, classify
 
@@ -124,12 +124,8 @@ def _database_and_broker(root: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path
     return place_data(root / "database", account).path, place_data(root / "broker", account).path
 
 
-def _prefix() -> pathlib.Path:
-    return servers_prefix(place_cache(os.environ, server_account()).path)
-
-
 def _places(root: pathlib.Path) -> list[pathlib.Path]:
-    return [place for place in (root, *_database_and_broker(root), _prefix()) if place.exists()]
+    return [place for place in (root, *_database_and_broker(root), provisioned_prefix()) if place.exists()]
 
 
 def _purge(root: pathlib.Path) -> None:
@@ -137,6 +133,11 @@ def _purge(root: pathlib.Path) -> None:
     database, broker = _database_and_broker(root)
     remove_data(database)
     remove(broker)
-    remove(_prefix())
+    prefix = provisioned_prefix()
+    with unused(prefix) as free:
+        if free:
+            remove(prefix)
+        else:
+            answers.print(f"{prefix} stays: another city uses it.", soft_wrap=True)
     if root.exists() and (root / "secrets.json").exists():
         shutil.rmtree(root)

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import pathlib
 from collections.abc import Iterator
 
+from stack.accounts import server_account
 from stack.errors import StackError
+from stack.layout import place_cache
+from stack.provision import servers_prefix
 
 
 def _lock_file(root: pathlib.Path) -> pathlib.Path:
     return root / "up.lock"
+
+
+def provisioned_prefix() -> pathlib.Path:
+    """Return where servers are provisioned on this machine; several cities share them."""
+    return servers_prefix(place_cache(os.environ, server_account()).path)
 
 
 @contextlib.contextmanager

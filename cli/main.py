@@ -27,7 +27,7 @@ for module in (up, diagnosis, services, administration, deployment, development)
 def main() -> None:
     """Run the command line; exit 1 with a sentence for what its user can mend, 130 when interrupted."""
     try:
-        app()
+        app(prog_name="alatau")
     except (AlatauError, StackError, SettingsError) as error:
         errors.print("[bold red]alatau:[/] ", end="")
         # Keys such as [city] are no markup.

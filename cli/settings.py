@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     database_port: int = pydantic.Field(5433, description="Port of the database that `alatau up` starts.")
     ingest_host: str = pydantic.Field("127.0.0.1", description="Address of ingest's status port.")
     ingest_port: int = pydantic.Field(8001, description="Status port of ingest: /metrics, /readyz, /healthz.")
+    local_urls: str = pydantic.Field(
+        "", description="Written by `alatau up`: the addresses that are its own, and not external servers'."
+    )
     api_key: str | None = pydantic.Field(None, description="API key that `alatau migrate` stores, if given.")
 
     @property

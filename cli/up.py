@@ -16,12 +16,13 @@ from rich.panel import Panel
 
 from cli.city import SAMPLE_DEVICE, City, CityOptions
 from cli.console import Steps, answers, errors
-from cli.locking import only_one
+from cli.locking import only_one, provisioned_prefix
 from cli.process import run_until_stopped
 from cli.secrets import write_private
 from cli.settings import Settings, load_settings
 from sensors.topics import Channel, Topics
 from stack.errors import StackError
+from stack.locks import in_use
 from stack.servers import ensure_servers
 
 
@@ -55,7 +56,8 @@ def up(
 
 async def _up(settings: Settings, options: CityOptions, stop: asyncio.Event, *, as_json: bool) -> None:
     try:
-        with only_one(settings.root):
+        # Nobody's purge takes the programs away from under a running city.
+        with only_one(settings.root), in_use(provisioned_prefix()):
             await _run(settings, options, stop, as_json=as_json)
     except OSError as error:
         raise StackError(

@@ -20,6 +20,8 @@ from storage.errors import PermanentError, RetryableError, classify
 from storage.writer import Batch, Written, write
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+# A transaction takes a fraction of a second; after this the database hangs, and a fresh connection may not.
+_DEADLINE_SECONDS = 30.0
 log = structlog.get_logger("ingest.commit")
 
 
@@ -35,11 +37,16 @@ class Committer:
         self._clock = clock
         self._connection: asyncpg.Connection | None = None
         self.is_available = False
+        self._since: float | None = None
 
     def note_available(self, *, available: bool) -> None:
         """Note whether the database answers."""
         self.is_available = available
         self._metrics.database_up.set(int(available))
+
+    def seconds_in_transaction(self) -> float:
+        """Return for how long the transaction under way has been so; 0 when there is none."""
+        return 0.0 if self._since is None else time.perf_counter() - self._since
 
     async def connection(self) -> asyncpg.Connection:
         """Return the open connection, opening it if need be. Raises StorageError."""
@@ -76,20 +83,26 @@ class Committer:
     async def _store(self, cut: Cut) -> list[ReadingBatch]:
         if cut.unrouted:
             # A device may have been registered a moment ago.
-            await self._directory.refresh()
+            await self._directory.refresh(cut.unknown_devices())
             cut.route_again()
-        cut.arrivals.discard()
         readings = cut.check(self._clock(), self._options.window)
         try:
             await self._write(cut, readings)
         except PermanentError as error:
             if cut.messages == 1:
                 cut.refuse(str(error))
-                await self._write(cut, [])
-                return []
+                return await self._store_refused(cut)
             log.warning("the database refused a row; looking for it", error=str(error), messages=cut.messages)
             return await self._store_halves(cut)
         return readings
+
+    async def _store_refused(self, cut: Cut) -> list[ReadingBatch]:
+        try:
+            await self._write(cut, [])
+        except PermanentError as error:
+            # Not even the letter is taken: nothing is lost by waiting until somebody has looked at it.
+            raise RetryableError(f"a dead letter was refused: {error}") from error
+        return []
 
     async def _store_halves(self, cut: Cut) -> list[ReadingBatch]:
         readings = []
@@ -103,15 +116,18 @@ class Committer:
         slot = cut.arrivals.slot()
         batch = Batch(readings, cut.letters(), (self._options.worker, *slot) if slot else None)
         connection = await self.connection()
-        started = time.perf_counter()
+        started = self._since = time.perf_counter()
         try:
-            written = await write(connection, batch)
+            async with asyncio.timeout(_DEADLINE_SECONDS):
+                written = await write(connection, batch)
         except Exception as error:
             ours = classify(error)
             if isinstance(ours, RetryableError):
                 # Its state is unknown: the next attempt begins on a fresh one.
                 connection.terminate()
             raise ours or error from error
+        finally:
+            self._since = None
         cut.arrivals.committed()
         self._count(cut, batch, written, time.perf_counter() - started)
 

@@ -26,6 +26,8 @@ _NAN = math.nan
 _FAR_AWAY = 9.9e10
 _META = ("ts", "seq")
 _MAX_READINGS = 10_000
+# How many faults of one message are told with what would be right.
+EXPLAINED_FAULTS = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,12 +87,12 @@ def take_apart(payload: bytes, kind: Kind) -> Decoded:
             detail = f'{where}no "ts"; in an array each reading needs a time of its own'
             decoded.faults.append(Fault(Reason.TIME_UNREADABLE, detail))
             continue
-        for fault in _take_reading(reading, kind, decoded.rows):
+        for fault in _take_reading(reading, kind, decoded):
             decoded.faults.append(Fault(fault.reason, where + fault.detail))
     return decoded
 
 
-def _take_reading(reading: Any, kind: Kind, rows: list[Row]) -> Iterator[Fault]:
+def _take_reading(reading: Any, kind: Kind, decoded: Decoded) -> Iterator[Fault]:
     if not isinstance(reading, dict):
         yield Fault(Reason.UNDECODABLE, f"a JSON {_json_type(reading)} is no reading; send {example(kind)}")
         return
@@ -109,10 +111,10 @@ def _take_reading(reading: Any, kind: Kind, rows: list[Row]) -> Iterator[Fault]:
     for name, value in (flat | (nested or {})).items():
         column = kind.index.get(name)
         if column is None:
-            yield Fault(
-                Reason.UNKNOWN_METRIC,
-                f'{kind.name} has no metric "{name[:80]}"; {did_you_mean(name, kind.columns)}',
-            )
+            # Looking for the nearest name takes long; nobody reads more than the first few.
+            explain = len(decoded.faults) < EXPLAINED_FAULTS
+            nearest = f"; {did_you_mean(name[:80], kind.columns)}" if explain else ""
+            yield Fault(Reason.UNKNOWN_METRIC, f'{kind.name} has no metric "{name[:80]}"{nearest}')
         elif value is None:
             continue
         elif isinstance(value, bool | int | float):
@@ -124,7 +126,7 @@ def _take_reading(reading: Any, kind: Kind, rows: list[Row]) -> Iterator[Fault]:
                 f"{name} is a JSON {_json_type(value)}; send a number in {_unit(kind, column)}",
             )
     if found:
-        rows.append((time, *values))
+        decoded.rows.append((time, *values))
     elif all(value is None for value in (flat | (nested or {})).values()):
         yield Fault(Reason.NO_METRICS, f"no metric has a value; send {example(kind)}")
 

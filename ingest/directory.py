@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 import asyncpg
 import structlog
 
 from ingest.routes import Routes
-from storage.catalogue import CATALOGUE_CHANNEL, load_catalogue
+from storage.catalogue import CATALOGUE_CHANNEL, load_catalogue, newest_version
 from storage.database import connect
-from storage.devices import DEVICES_CHANNEL, load_routes
+from storage.devices import DEVICES_CHANNEL, find_routes, load_routes
 from storage.errors import StorageError, classify
 
 _POLL_SECONDS = 30.0
@@ -29,26 +30,32 @@ class Directory:
         self._lock = asyncio.Lock()
         self._version: int | None = None
 
-    async def refresh(self) -> None:
-        """Take over new devices and a new catalogue. Raises StorageError."""
+    async def refresh(self, devices: Sequence[str] = ()) -> None:
+        """Take over new devices and a new catalogue, and look for some devices by name. Raises StorageError.
+
+        A device's number does not tell when it was committed: one may appear below those known already.
+        """
         async with self._lock:
             try:
-                await self._refresh()
+                await self._refresh(devices)
             except Exception as error:
                 await self._drop()
                 raise classify(error) or error from error
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, devices: Sequence[str]) -> None:
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._url, application="alatau-ingest-directory")
             for channel in (CATALOGUE_CHANNEL, DEVICES_CHANNEL):
                 await self._connection.add_listener(channel, lambda *_: self._changed.set())
         self._changed.clear()
-        catalogue = await load_catalogue(self._connection)
-        if catalogue is not None and catalogue[0] != self._version:
-            self._version = catalogue[0]
-            self._routes.set_catalogue(catalogue[1])
+        if await newest_version(self._connection) != self._version:
+            catalogue = await load_catalogue(self._connection)
+            if catalogue is not None:
+                self._version = catalogue[0]
+                self._routes.set_catalogue(catalogue[1])
         self._routes.add(await load_routes(self._connection, after=self._routes.newest))
+        if devices:
+            self._routes.add(await find_routes(self._connection, devices))
 
     async def _drop(self) -> None:
         if self._connection is not None:

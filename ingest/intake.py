@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ingest.decode import Fault, Row, example, take_apart
+from ingest.decode import EXPLAINED_FAULTS, Fault, Row, example, take_apart
 from sensors.checks import Reason, TimeWindow, in_future, out_of_range, too_old
 from sensors.kinds import Kind
 from sensors.readings import ReadingBatch
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from ingest.arrivals import Arrivals
     from ingest.routes import Route, Routes
-
-_DETAILS_AT_MOST = 5
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -41,8 +39,8 @@ class Message:
     def letter(self) -> DeadLetter:
         """Return the dead letter of this message; its reason is that of the first fault."""
         details = [fault.detail for fault in self.faults]
-        if len(details) > _DETAILS_AT_MOST:
-            details = [*details[:_DETAILS_AT_MOST], f"and {len(details) - _DETAILS_AT_MOST} more"]
+        if len(details) > EXPLAINED_FAULTS:
+            details = [*details[:EXPLAINED_FAULTS], f"and {len(details) - EXPLAINED_FAULTS} more"]
         return DeadLetter(
             received=self.received,
             topic=self.packet.topic,
@@ -72,20 +70,24 @@ class Cut:
     routes: Routes
     arrivals: Arrivals
     fed: list[tuple[list[PublishPacket], int]] = dataclasses.field(default_factory=list)
-    kinds: dict[str, KindRows] = dataclasses.field(default_factory=dict)
+    # By identity of the kind: when a new catalogue adds a metric, rows of both widths may be in one cut.
+    kinds: dict[int, KindRows] = dataclasses.field(default_factory=dict)
     faulty: dict[int, Message] = dataclasses.field(
         default_factory=dict
     )  # by identity of the packet they hold
     unrouted: list[tuple[PublishPacket, int]] = dataclasses.field(default_factory=list)
     messages: int = 0
+    size: int = 0  # bytes as they came, which bound our memory
+    checked: list[ReadingBatch] | None = None
 
-    def feed(self, packets: list[PublishPacket], received: int) -> None:
+    def feed(self, packets: list[PublishPacket], received: int, size: int = 0) -> None:
         """Take what one read brought, the first packet at ``received`` (Unix µs), each next one 1 µs later.
 
         No two messages of a device then arrive at the same time, which is that of readings without one.
         """
         self.fed.append((packets, received))
         self.messages += len(packets)
+        self.size += size
         lookup, as_row = self.routes.lookup, msgspec.structs.astuple
         for arrived, packet in enumerate(packets, received):
             received = self.arrivals.recall(packet, arrived) if packet.duplicate else arrived
@@ -127,7 +129,8 @@ class Cut:
 
     def refuse(self, detail: str) -> None:
         """Make every message of this cut a dead letter that the database refused."""
-        self.kinds.clear()
+        self.checked = []
+        self.faulty.clear()
         for packets, received in self.fed:
             for arrived, packet in enumerate(packets, received):
                 fault = Fault(Reason.REFUSED_BY_DATABASE, detail)
@@ -138,9 +141,9 @@ class Cut:
         return [message.letter() for message in self.faulty.values()]
 
     def _append(self, row: Row, packet: PublishPacket, received: int, route: Route) -> None:
-        rows = self.kinds.get(route.kind.name)
+        rows = self.kinds.get(id(route.kind))
         if rows is None:
-            rows = self.kinds[route.kind.name] = KindRows(route.kind)
+            rows = self.kinds[id(route.kind)] = KindRows(route.kind)
         rows.rows.append(row)
         rows.packets.append(packet)
         rows.routes.append(route)
@@ -159,6 +162,11 @@ class Cut:
             message = self.faulty[id(packet)] = Message(packet, received, route)
         message.faults.append(fault)
 
+    def unknown_devices(self) -> list[str]:
+        """Return the devices of the messages that have no route, as their topics name them."""
+        named = {self.routes.device_of(packet.topic) for packet, _ in self.unrouted}
+        return sorted(device for device in named if device is not None)
+
     def route_again(self) -> None:
         """Try the messages without a device once more, after the routes were refreshed."""
         waiting, self.unrouted = self.unrouted, []
@@ -170,8 +178,16 @@ class Cut:
                 self._fault(packet, received, None, _no_device(packet.topic, self.routes))
 
     def check(self, now: int, window: TimeWindow) -> list[ReadingBatch]:
-        """Return the rows as batches, one for each kind, without what is wrong; that becomes faults."""
-        return [batch for rows in self.kinds.values() if len(batch := self._check(rows, now, window))]
+        """Return the rows as batches, one for each kind, without what is wrong; that becomes faults.
+
+        What a cut is found to be, it stays: a repeated transaction stores the same again.
+        """
+        if self.checked is None:
+            self.arrivals.discard()
+            self.checked = [
+                batch for rows in self.kinds.values() if len(batch := self._check(rows, now, window))
+            ]
+        return self.checked
 
     def _check(self, rows: KindRows, now: int, window: TimeWindow) -> ReadingBatch:
         table = np.array(rows.rows, dtype=np.float64)

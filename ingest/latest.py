@@ -33,7 +33,7 @@ class LatestFlusher:
         self._options = options
         self._metrics = metrics
         self._monotonic = monotonic
-        self._pending: dict[str, list[ReadingBatch]] = {}
+        self._pending: dict[int, list[ReadingBatch]] = {}  # by identity of the kind, as in a cut
         self._connection: asyncpg.Connection | None = None
         self._next_trim = 0.0
         self._away = False
@@ -41,7 +41,7 @@ class LatestFlusher:
     def add(self, batches: list[ReadingBatch]) -> None:
         """Take committed readings."""
         for batch in batches:
-            self._pending.setdefault(batch.kind.name, []).append(batch)
+            self._pending.setdefault(id(batch.kind), []).append(batch)
 
     async def run(self) -> None:
         """Flush for ever; ends by cancellation, and the last flush is the caller's."""

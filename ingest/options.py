@@ -19,6 +19,7 @@ class IngestOptions:
     share: str = "alatau-ingest"  # the workers of one share divide the load among them
     window: TimeWindow = dataclasses.field(default_factory=TimeWindow)
     linger_seconds: float = 0.02  # how long the first message of a cut waits for company
+    pending_bytes: int = 128 * 1024**2  # of messages that wait for their commit; then reading pauses
     latest_interval_seconds: float = 1.0
     keep_dead_letters: int = 1_000_000
     drain_timeout_seconds: float = 20.0

@@ -27,6 +27,7 @@ from storage.arrivals import load_arrivals
 from storage.errors import StorageError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
+_SLOW_SECONDS = 5.0
 log = structlog.get_logger("ingest")
 
 
@@ -142,18 +143,25 @@ class Ingest:
             self.metrics.sessions_lost.inc()
             log.error("the broker had forgotten our session; what it held in it is lost")
 
-    def _take(self, session: Session, packets: list[PublishPacket]) -> bool:
+    def _take(self, session: Session, packets: list[PublishPacket], size: int) -> bool:
         """Take what one read brought; called by the session, perhaps before its subscription is answered."""
         self._session = session
         arrived = max(_now(), self._last_arrival + 1)
         self._last_arrival = arrived + len(packets) - 1
-        self._pending.feed(packets, arrived)
+        self._pending.feed(packets, arrived, size)
         self.metrics.received.inc(len(packets))
         self.metrics.in_flight.inc(len(packets))
         self._drained.clear()
         self._arrived.set()
-        # Receive Maximum bounds what the broker sends at QoS 1; this bounds the rest.
-        return self._pending.messages < self.options.session.receive_maximum
+        return self._has_room()
+
+    def _has_room(self) -> bool:
+        # Receive Maximum bounds the number of what the broker sends at QoS 1; this bounds QoS 0, and bytes.
+        options = self.options
+        return (
+            self._pending.messages < options.session.receive_maximum
+            and self._pending.size < options.pending_bytes
+        )
 
     # -- committing -------------------------------------------------------------------------------
 
@@ -180,7 +188,7 @@ class Ingest:
             session.acknowledge(cut.packet_ids())
             self.metrics.acknowledged.inc(cut.messages)
             await self._tell(cut, session)
-            if self._pending.messages < self.options.session.receive_maximum and not self._closing:
+            if self._has_room() and not self._closing:
                 session.resume()
         self.metrics.in_flight.dec(cut.messages)
 
@@ -214,4 +222,6 @@ class Ingest:
             return False, f"database away; {waiting} messages wait here, the rest at the broker"
         if self._session is None or not self._session.is_open:
             return False, "broker away"
+        if (seconds := self._committer.seconds_in_transaction()) > _SLOW_SECONDS:
+            return False, f"the database has not answered for {seconds:.0f} s; {waiting} messages wait here"
         return True, f"receiving; {waiting} messages wait for their commit"

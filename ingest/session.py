@@ -50,7 +50,7 @@ class Sink(Protocol):
     Returns True when the session may go on reading, False to have it paused until ``resume``.
     """
 
-    def __call__(self, session: Session, packets: list[mqtt5.PublishPacket], /) -> bool: ...
+    def __call__(self, session: Session, packets: list[mqtt5.PublishPacket], size: int, /) -> bool: ...
 
 
 class Session(asyncio.Protocol):
@@ -101,7 +101,7 @@ class Session(asyncio.Protocol):
         answer: mqtt5.ConnAckPacket = await self._ask(packet.write(), mqtt5.ConnAckPacket)
         if answer.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
             raise RefusedError(
-                f"the broker refuses {options.username}: {answer.reason_code}; "
+                f"the broker refuses {options.username}: {answer.reason_code.name}; "
                 "check ALATAU_MQTT_USERNAME and ALATAU_MQTT_PASSWORD"
             )
         self.session_present = answer.session_present
@@ -120,7 +120,7 @@ class Session(asyncio.Protocol):
             ],
         )
         answer: mqtt5.SubAckPacket = await self._ask(packet.write(), mqtt5.SubAckPacket)
-        if refused := [str(code) for code in answer.reason_codes if code not in _GRANTED]:
+        if refused := [code.name for code in answer.reason_codes if code not in _GRANTED]:
             raise RefusedError(
                 f"the broker refuses the subscription: {', '.join(refused)}; give {self._options.username} "
                 "the role alatau-ingest"
@@ -166,7 +166,7 @@ class Session(asyncio.Protocol):
             self.abort()
             return
         self._tail = bytes(buffer[position:])
-        if packets and not self._sink(self, packets):
+        if packets and not self._sink(self, packets, position):
             self.pause()
 
     def _control(self, packet: Any) -> None:

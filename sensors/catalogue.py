@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+import math
 import pathlib
 import tomllib
 import zoneinfo
@@ -25,8 +26,10 @@ from sensors.kinds import (
     Kind,
     Metric,
 )
-from sensors.times import parse_duration
-from sensors.topics import DEVICE_ID
+from sensors.times import DAY, parse_duration
+from sensors.topics import DEVICE_ID, RESERVED_ID_PREFIX
+
+_LONGEST_INTERVAL = 366 * DAY
 
 
 class AddedMetric(Metric, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -81,7 +84,9 @@ def builtin_file(name: str) -> CityFile:
 def read_city_file(path: pathlib.Path) -> CityFile:
     """Read a TOML or YAML city file; CatalogueError names file, key and the nearest valid value."""
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise CatalogueError(f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from error
     except OSError as error:
         raise CatalogueError(
             f"{path}: {error.strerror or error}; give the path of a TOML or YAML city file"
@@ -94,7 +99,7 @@ def parse_city_file(text: str, name: str) -> CityFile:
     try:
         raw: Any = yaml.safe_load(text) if name.endswith((".yaml", ".yml")) else tomllib.loads(text)
     except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
-        raise CatalogueError(f"{name}: not readable: {error}") from error
+        raise CatalogueError(f"{name}: not readable: {error}; correct it there") from error
     try:
         return msgspec.convert(raw or {}, CityFile)
     except msgspec.ValidationError as error:
@@ -190,6 +195,12 @@ def _validate_kind(kind: Kind, name: str, seen: dict[str, tuple[str, Metric]]) -
                 f"{at}: a metric's name is lower case letters, digits and _, at most 48, "
                 f"and none of {', '.join(sorted(RESERVED_NAMES))}"
             )
+        if not all(map(math.isfinite, (metric.minimum, metric.maximum, metric.resolution))):
+            raise CatalogueError(
+                f"{at}: minimum, maximum and resolution are finite numbers, such as 0, 1e9 and 0.1"
+            )
+        if not metric.resolution > 0:
+            raise CatalogueError(f"{at}: resolution {metric.resolution:g} must be above zero, such as 0.1")
         if not metric.minimum < metric.maximum:
             raise CatalogueError(f"{at}: minimum {metric.minimum:g} must be below maximum {metric.maximum:g}")
         if not metric.unit or not metric.unit.isascii() or " " in metric.unit:
@@ -205,7 +216,11 @@ def _validate_kind(kind: Kind, name: str, seen: dict[str, tuple[str, Metric]]) -
 
 
 def _validate_devices(devices: Iterable[DeviceSpec], catalogue: Catalogue, name: str) -> None:
+    seen: set[str] = set()
     for number, device in enumerate(devices):
+        if device.id in seen:
+            raise CatalogueError(f'{name}: device[{number}].id "{device.id}" is there twice; ids are unique')
+        seen.add(device.id)
         try:
             validate_device(device, catalogue)
         except CatalogueError as error:
@@ -218,6 +233,11 @@ def validate_device(device: DeviceSpec, catalogue: Catalogue) -> None:
         raise CatalogueError(
             f'id "{device.id[:80]}" is not valid: 1 to 64 letters, digits, ".", "_", ":", "-", '
             "beginning with a letter or a digit"
+        )
+    if device.id.startswith(RESERVED_ID_PREFIX):
+        # A device's id is its user name at the broker, and the services' accounts are named so.
+        raise CatalogueError(
+            f'id "{device.id}" is not free: "{RESERVED_ID_PREFIX}" begins the names of services'
         )
     if device.kind not in catalogue.kind_of:
         raise CatalogueError(
@@ -252,8 +272,10 @@ def _validate_position(position: tuple[float, float], where: str) -> None:
 
 def _validate_interval(text: str, where: str) -> None:
     try:
-        positive = parse_duration(text) > 0
+        duration = parse_duration(text)
     except ValueError as error:
         raise CatalogueError(f"{where}: {error}") from None
-    if not positive:
+    if duration <= 0:
         raise CatalogueError(f"{where}: {text} is not above zero; write PT1M for a reading a minute")
+    if duration > _LONGEST_INTERVAL:
+        raise CatalogueError(f"{where}: {text} is longer than a year; write P1D for a reading a day")

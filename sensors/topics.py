@@ -10,6 +10,10 @@ DEFAULT_ROOT = "alatau/v1"
 DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 
+# No device may be called like one of the platform's own accounts at the broker.
+RESERVED_ID_PREFIX = "alatau-"
+
+
 class Channel(enum.StrEnum):
     """The last level of a device's topic."""
 

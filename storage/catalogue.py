@@ -10,6 +10,7 @@ import msgspec
 
 from sensors.catalogue import Catalogue, CityFile, build_catalogue
 from storage.devices import register_devices, update_devices
+from storage.errors import RetryableError
 from storage.kinds import Connection, ensure_kind
 
 CATALOGUE_CHANNEL = "alatau_catalogue"
@@ -30,7 +31,20 @@ async def load_catalogue(connection: Connection) -> tuple[int, Catalogue] | None
     row = await connection.fetchrow(
         "SELECT version, document FROM alatau.catalogue_version ORDER BY version DESC LIMIT 1"
     )
-    return None if row is None else (row["version"], msgspec.convert(row["document"], Catalogue))
+    if row is None:
+        return None
+    try:
+        return row["version"], msgspec.convert(row["document"], Catalogue)
+    except msgspec.ValidationError as error:
+        raise RetryableError(
+            f"catalogue version {row['version']} is not readable by this version: {error}; upgrade, or delete it"
+        ) from error
+
+
+async def newest_version(connection: Connection) -> int | None:
+    """Return the newest version's number, without its contents."""
+    version: int | None = await connection.fetchval("SELECT max(version) FROM alatau.catalogue_version")
+    return version
 
 
 async def apply_city_file(connection: asyncpg.Connection, file: CityFile, name: str) -> Applied:

@@ -87,8 +87,8 @@ def _installed(spec: DeviceSpec) -> str | None:
         return None
     try:
         return from_microseconds(parse_timestamp(spec.installed)).isoformat()
-    except ValueError as error:
-        raise CatalogueError(f"device {spec.id}.installed: {error}") from None
+    except (ValueError, OverflowError) as error:
+        raise CatalogueError(f"device {spec.id}.installed: {error}; write 2026-01-01T00:00:00Z") from None
 
 
 async def update_devices(connection: Connection, specs: Sequence[DeviceSpec], catalogue: Catalogue) -> int:
@@ -185,6 +185,14 @@ async def load_routes(connection: Connection, after: int = 0) -> list[tuple[int,
     """Return (number, id, kind) of every device registered after a number: what ingest needs to route."""
     rows = await connection.fetch(
         "SELECT device_id, id, kind FROM alatau.device WHERE device_id > $1 ORDER BY device_id", after
+    )
+    return [(row["device_id"], row["id"], row["kind"]) for row in rows]
+
+
+async def find_routes(connection: Connection, devices: Sequence[str]) -> list[tuple[int, str, str]]:
+    """Return (number, id, kind) of those of some devices that are registered."""
+    rows = await connection.fetch(
+        "SELECT device_id, id, kind FROM alatau.device WHERE id = ANY($1::text[])", devices
     )
     return [(row["device_id"], row["id"], row["kind"]) for row in rows]
 

@@ -11,14 +11,11 @@ import asyncpg
 
 from sensors.errors import AlatauError
 
-# SQLSTATE classes after which the same transaction may succeed: connection exceptions, rolled back
-# transactions (deadlock, serialization), access rules (a schema of another version, a missing right: the
-# operator's to mend, while readings wait), insufficient resources, operator intervention, system errors.
+# SQLSTATE classes after which the same rows fail again: data exceptions, violated constraints, and what an
+# operator's own trigger raises. Everything else waits: a connection that is gone, a full disk, a deadlock, a
+# schema of another version, even an internal error of the database, are not the rows' fault.
 # Source: PostgreSQL 17 documentation, appendix A.
-_RETRYABLE_CLASSES = frozenset({"08", "40", "42", "53", "57", "58"})
-# A login or database that isn't there is the operator's to mend, while we wait: invalid authorization,
-# invalid catalog name, lock not available, read-only transaction (a standby that becomes primary).
-_RETRYABLE_STATES = frozenset({"28000", "28P01", "3D000", "55P03", "25006"})
+_PERMANENT_CLASSES = frozenset({"22", "23", "P0"})
 
 
 class StorageError(AlatauError):
@@ -37,8 +34,8 @@ def classify(error: BaseException) -> StorageError | None:
     """Return the error as one of ours, or None when it is not the database's."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
-        retryable = state[:2] in _RETRYABLE_CLASSES or state in _RETRYABLE_STATES
-        return (RetryableError if retryable else PermanentError)(f"{state}: {error}")
+        permanent = state[:2] in _PERMANENT_CLASSES
+        return (PermanentError if permanent else RetryableError)(f"{state}: {error}")
     # asyncpg reports a connection that is gone as InterfaceError or as the socket's own error.
     if isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError):
         return RetryableError(str(error) or type(error).__name__)

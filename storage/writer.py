@@ -85,7 +85,6 @@ async def _copy(
 async def _merge(connection: asyncpg.Connection, batch: ReadingBatch) -> Written:
     kind = batch.kind
     stage = f"stage_{kind.name}"
-    # Dropped with the transaction: the next one may know more metrics.
     await connection.execute(f'CREATE TEMPORARY TABLE "{stage}" (LIKE {table(kind)}) ON COMMIT DROP')
     await _copy(connection, batch, stage, None)
     known = await connection.fetchval(
@@ -97,6 +96,8 @@ async def _merge(connection: asyncpg.Connection, batch: ReadingBatch) -> Written
     )
     status = await connection.execute(_merge_statement(kind, stage))
     touched = int(status.rpartition(" ")[2])
+    # At once: another batch of this kind, with more metrics, may be in the same transaction.
+    await connection.execute(f'DROP TABLE "{stage}"')
     stored = len(batch) - known
     # Another worker may store the same rows in between; the counts then are off by these, the rows never.
     merged = max(touched - stored, 0)

@@ -94,6 +94,15 @@ def kind_file(
         (kind_file(metric="M"), ["lower case letters"]),
         (kind_file(low=10), ["minimum 10 must be below maximum 9"]),
         (kind_file(unit="not a unit"), ["UCUM"]),
+        (kind_file().replace("maximum = 9", "maximum = inf"), ["x.m", "finite numbers"]),
+        (kind_file().replace("resolution = 1", "resolution = nan"), ["x.m", "finite numbers"]),
+        (kind_file().replace("resolution = 1", "resolution = 0"), ["above zero"]),
+        (kind_file(interval="P999999999999D"), ["longer than a year"]),
+        (
+            '[[device]]\nid = "alatau-x"\nkind = "noise"\ndistrict = "gate"',
+            ["device[0].id", "names of services"],
+        ),
+        ('[[device]]\nid = "a"\nkind = "noise"\ndistrict = "gate"\n' * 2, ["device[1].id", "there twice"]),
         (
             kind_file(metric="temperature", unit="K"),
             ["air_quality.temperature", "one quantity in the whole city"],
@@ -121,6 +130,13 @@ def test_a_wrong_file_is_refused_with_what_would_be_right(
 def test_the_first_file_must_name_the_city() -> None:
     with pytest.raises(CatalogueError, match=r"no \[city\]"):
         build_catalogue(parse_city_file("", "my.toml"), "my.toml")
+
+
+def test_a_file_that_is_not_utf_8_is_refused(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "latin.toml"
+    path.write_bytes("title = 'Zürich'".encode("latin-1"))
+    with pytest.raises(CatalogueError, match="save the file as UTF-8"):
+        read_city_file(path)
 
 
 def test_a_missing_file_is_named(tmp_path: pathlib.Path) -> None:

@@ -250,6 +250,7 @@ async def test_roles_may_do_no_more_than_their_work(database: Database, role: st
         (asyncpg.InvalidPasswordError("why"), RetryableError),
         (asyncpg.UndefinedColumnError("why"), RetryableError),
         (asyncpg.InsufficientPrivilegeError("why"), RetryableError),
+        (asyncpg.InternalServerError("why"), RetryableError),
         (ConnectionRefusedError(), RetryableError),
         (TimeoutError(), RetryableError),
         (asyncpg.NumericValueOutOfRangeError("why"), PermanentError),
