@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -29,14 +30,14 @@ class LetterFilter(BaseModel):
 
     reason: Reason | None = None
     device: str | None = None
-    waiting: bool = Field(default=False, description="Only those that nobody has replayed.")
+    waiting: bool = Field(default=False, description="Only those that no replay has got accepted.")
     cursor: str | None = Field(None, description="`next` of the page before.")
     limit: int = Field(100, ge=1, le=1000)
 
 
 @router.get("")
 async def get_letters(request: Request, api: Api, query: Annotated[LetterFilter, Query()]) -> Response:
-    """List refused messages, the newest first."""
+    """List refused messages, the newest first, each with the first 4096 bytes of its payload."""
     before = decode_cursor(query.cursor, _SCOPE, int)[0] if query.cursor else None
     async with api.database.connection() as connection:
         await require_devices(connection, [query.device] if query.device else [])
@@ -76,14 +77,17 @@ def _shape(letter: StoredLetter) -> dict[str, Any]:
         "reason": letter.reason,
         "detail": letter.detail,
         "payload": base64.b64encode(letter.payload).decode(),
-        "payload_text": _text(letter.payload),
+        "payload_text": _text(letter),
+        "payload_bytes": letter.payload_bytes,
         "replayed_at": letter.replayed_at,
         "replay_verdict": letter.replay_verdict,
     }
 
 
-def _text(payload: bytes) -> str | None:
+def _text(letter: StoredLetter) -> str | None:
+    """Return the payload as text, or None if it is none; a list's part may end within a character."""
+    is_whole = len(letter.payload) == letter.payload_bytes
     try:
-        return payload.decode()
+        return codecs.getincrementaldecoder("utf-8")().decode(letter.payload, final=is_whole)
     except UnicodeDecodeError:
         return None

@@ -25,7 +25,7 @@ from sensors.kinds import DeviceSpec, Metric
 from sensors.topics import Channel, Topics
 from simulators.secrets import device_secret
 from storage.catalogue import apply_city_file, load_catalogue
-from storage.dead_letters import StoredLetter, find_letter, list_letters
+from storage.dead_letters import StoredLetter, find_letter, list_letters, waiting_letters
 from storage.devices import Credential, find_device, list_devices, register_devices, replace_credential
 from storage.kinds import Connection
 
@@ -263,6 +263,7 @@ def letters_list(
 
     async def show(settings: Settings) -> None:
         async with owner_connection(settings) as connection:
+            await _require_device(connection, device_id)
             found = await list_letters(connection, limit=limit, reason=reason, device=device_id)
         table = Table("number", "arrived", "topic", "reason", "detail", "replayed", box=None)
         for letter in found:
@@ -281,7 +282,7 @@ def letters_list(
 
 
 @letters.command("show")
-def letters_show(number: Annotated[int, typer.Argument(help="Number of the letter.")]) -> None:
+def letters_show(number: Annotated[int, typer.Argument(help="Number of the letter.", max=2**63 - 1)]) -> None:
     """Show one refused message whole.
 
     [dim]Example:[/]
@@ -308,7 +309,9 @@ def letters_show(number: Annotated[int, typer.Argument(help="Number of the lette
 
 @letters.command("replay")
 def letters_replay(
-    number: Annotated[int | None, typer.Argument(help="Number of the letter; else all that wait.")] = None,
+    number: Annotated[
+        int | None, typer.Argument(help="Number of the letter; else all that wait.", max=2**63 - 1)
+    ] = None,
     reason: Annotated[Reason | None, typer.Option(help="Only this reason.")] = None,
     device_id: Annotated[str | None, typer.Option("--device", help="Only this device.")] = None,
 ) -> None:
@@ -322,11 +325,10 @@ def letters_replay(
     async def replay(settings: Settings) -> None:
         async with owner_connection(settings) as connection:
             if number is not None:
-                waiting = [await _letter(connection, number)]
+                waiting = [number]
             else:
-                waiting = await list_letters(
-                    connection, limit=1_000_000, reason=reason, device=device_id, waiting_only=True
-                )
+                await _require_device(connection, device_id)
+                waiting = await waiting_letters(connection, reason=reason, device=device_id)
             if not waiting:
                 answers.print("No dead letter waits.")
                 return
@@ -338,6 +340,11 @@ def letters_replay(
     asyncio.run(replay(load_settings()))
 
 
+async def _require_device(connection: Connection, device_id: str | None) -> None:
+    if device_id is not None and await find_device(connection, device_id) is None:
+        raise CatalogueError(f"no device {device_id} is registered; see: alatau device list")
+
+
 async def _letter(connection: Connection, number: int) -> StoredLetter:
     letter = await find_letter(connection, number)
     if letter is None:
@@ -345,16 +352,14 @@ async def _letter(connection: Connection, number: int) -> StoredLetter:
     return letter
 
 
-async def _feed(
-    settings: Settings, connection: asyncpg.Connection, waiting: list[StoredLetter]
-) -> tuple[int, int]:
+async def _feed(settings: Settings, connection: asyncpg.Connection, waiting: list[int]) -> tuple[int, int]:
     """Feed letters, oldest first; return readings stored and letters refused again."""
     stored = refused = 0
     replay = await Replay.open(connection, Topics(settings.topic_root))
     with Steps(errors) as steps, steps.step("feeding dead letters again") as report:
-        for number, letter in enumerate(reversed(waiting), 1):
-            verdict = await replay.feed(letter)
+        for done, number in enumerate(waiting, 1):
+            verdict = await replay.feed(await _letter(connection, number))
             stored += verdict.stored
             refused += verdict.refused is not None
-            report(f"{number:,} of {len(waiting):,}", number / len(waiting))
+            report(f"{done:,} of {len(waiting):,}", done / len(waiting))
     return stored, refused

@@ -27,12 +27,13 @@ class DeadLetter:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredLetter:
-    """A dead letter as it is kept."""
+    """A dead letter as it is kept; in lists ``payload`` is only the beginning, ``payload_bytes`` its length."""
 
     dead_letter_id: int
     received_at: dt.datetime
     topic: str
     payload: bytes
+    payload_bytes: int
     reason: str
     detail: str
     device: str | None
@@ -67,11 +68,19 @@ async def insert_letters(connection: Connection, letters: Sequence[DeadLetter]) 
     )
 
 
+# How much of a payload a list shows: a page of large ones must stay an answer, not a download.
+LISTED_BYTES = 4096
+
 _SELECT = """
-    SELECT dead_letter_id, received_at, topic, payload, reason, detail, device.id AS device,
-           replayed_at, replay_verdict
+    SELECT dead_letter_id, received_at, topic, substring(payload FROM 1 FOR $3) AS payload,
+           length(payload) AS payload_bytes, reason, detail, device.id AS device, replayed_at, replay_verdict
     FROM alatau.dead_letter LEFT JOIN alatau.device USING (device_id)
 """
+_CHOSEN = """
+    ($1::text IS NULL OR reason = $1)
+    AND ($2::text IS NULL OR device_id = (SELECT device_id FROM alatau.device WHERE id = $2))
+"""
+_WHOLE = 2**31 - 1
 
 
 def _letter(row: Any) -> StoredLetter:
@@ -91,23 +100,39 @@ async def list_letters(
     rows = await connection.fetch(
         f"""
         {_SELECT}
-        WHERE ($1::bigint IS NULL OR dead_letter_id < $1) AND ($2::text IS NULL OR reason = $2)
-              AND ($3::text IS NULL OR device_id = (SELECT device_id FROM alatau.device WHERE id = $3))
-              AND (NOT $4 OR replayed_at IS NULL)
-        ORDER BY dead_letter_id DESC LIMIT $5
+        WHERE {_CHOSEN} AND ($4::bigint IS NULL OR dead_letter_id < $4) AND (NOT $5 OR replayed_at IS NULL)
+        ORDER BY dead_letter_id DESC LIMIT $6
         """,
-        before,
         reason.value if reason else None,
         device,
+        LISTED_BYTES,
+        before,
         waiting_only,
         limit,
     )
     return [_letter(row) for row in rows]
 
 
+async def waiting_letters(
+    connection: Connection, *, reason: Reason | None = None, device: str | None = None
+) -> list[int]:
+    """Return the numbers of the letters that wait for a replay, oldest first."""
+    rows = await connection.fetch(
+        f"""
+        SELECT dead_letter_id FROM alatau.dead_letter
+        WHERE {_CHOSEN} AND replayed_at IS NULL ORDER BY dead_letter_id
+        """,
+        reason.value if reason else None,
+        device,
+    )
+    return [row["dead_letter_id"] for row in rows]
+
+
 async def find_letter(connection: Connection, number: int) -> StoredLetter | None:
     """Return one letter."""
-    row = await connection.fetchrow(f"{_SELECT} WHERE dead_letter_id = $1", number)
+    row = await connection.fetchrow(
+        f"{_SELECT} WHERE {_CHOSEN} AND dead_letter_id = $4", None, None, _WHOLE, number
+    )
     return None if row is None else _letter(row)
 
 

@@ -65,3 +65,18 @@ async def test_one_letter_is_found_by_its_number(client: httpx2.AsyncClient) -> 
     letter = (await fetch(client, "dead-letters", limit=1))["dead_letters"][0]
     assert await fetch(client, f"dead-letters/{letter['id']}") == letter
     problem(await client.get("/api/v1/dead-letters/1000000"), 404, "not-found")
+
+
+async def test_a_list_shows_the_beginning_of_a_large_payload_and_the_letter_all_of_it(
+    city: City, client: httpx2.AsyncClient
+) -> None:
+    payload = "ж".encode() * 5000 + b"x"
+    letter = DeadLetter(to_microseconds(NOW), "alatau/v1/large/telemetry", payload, Reason.TOO_LARGE, "large")
+    await insert_letters(city.ingest, [letter])
+    try:
+        listed = (await fetch(client, "dead-letters", reason="too_large"))["dead_letters"][0]
+        assert (listed["payload_bytes"], listed["payload_text"]) == (10_001, "ж" * 2048)
+        whole = await fetch(client, f"dead-letters/{listed['id']}")
+        assert base64.b64decode(whole["payload"]) == payload
+    finally:
+        await city.owner.execute("DELETE FROM alatau.dead_letter WHERE reason = 'too_large'")
