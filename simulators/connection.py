@@ -215,7 +215,8 @@ class Connection:
     ) -> None:
         if reason.is_failure:
             self.reason = str(reason)
-            final = reason.value in _FINAL_REFUSALS
+            # An account that was let in before is right: the broker may be reading its accounts anew.
+            final = reason.value in _FINAL_REFUSALS and not self._was_up
             self.link = Link.REFUSED if final else Link.DOWN
             return
         granted = int(getattr(properties, "ReceiveMaximum", 65535))

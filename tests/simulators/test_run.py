@@ -294,6 +294,23 @@ def test_a_wrong_password_is_an_error_that_says_so(strict_broker: LocalBroker, c
         Running(options, catalogue, plan_fleet(catalogue, 4)).result()
 
 
+def test_an_account_that_is_refused_for_a_while_comes_back(
+    strict_broker: LocalBroker, catalogue: Catalogue
+) -> None:
+    allowed = "user gateway\ntopic write alatau/v1/#\n"
+    admit(strict_broker, {"gateway": "secret"}, allowed)
+    options = SimulateOptions(strict_broker.url, username="gateway", password="secret", rate=100)
+    running = Running(options, catalogue, plan_fleet(catalogue, 4))
+    wait_for(lambda: running.last.acknowledged > 0)
+    strict_broker.stop()
+    admit(strict_broker, {"somebody": "else"}, allowed)
+    wait_for(lambda: running.last.connected == 0)
+    strict_broker.stop()
+    admit(strict_broker, {"gateway": "secret"}, allowed)
+    wait_for(lambda: running.last.reconnects > 0, 30)
+    assert running.end().reconnects == 1
+
+
 def test_a_broker_that_is_not_there_is_an_error_that_says_so(catalogue: Catalogue) -> None:
     options = SimulateOptions(f"mqtt://127.0.0.1:{free_port()}", connect_timeout=0.3)
     with pytest.raises(BrokerError, match="is it running"):
