@@ -149,12 +149,6 @@ async def note_replay(connection: Connection, number: int, verdict: str, *, acce
     )
 
 
-async def count_letters(connection: Connection) -> dict[str, int]:
-    """Return how many letters there are of each reason."""
-    rows = await connection.fetch("SELECT reason, count(*) AS n FROM alatau.dead_letter GROUP BY reason")
-    return {row["reason"]: row["n"] for row in rows}
-
-
 async def trim_letters(connection: Connection, keep: int) -> int:
     """Delete all but the newest ``keep`` letters, and return how many went: the table is bounded."""
     status = await connection.execute(
