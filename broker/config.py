@@ -11,6 +11,9 @@ from broker.accounts import Hashed, Service, access_file, dynamic_security_file
 from broker.secrets import HashedSecret
 from sensors.topics import Topics
 
+# The most that every version takes: 2.1 refuses more.
+_QUEUED_BYTES = 2**31 - 1
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BrokerOptions:
@@ -57,7 +60,7 @@ acl_file {seen / options.access_file.name}
 # 2.0.21 disconnects a client whose publish it denies. The bytes bound the memory.
 max_inflight_messages 0
 max_queued_messages 1000000000
-max_queued_bytes {8 * 1024**3}
+max_queued_bytes {_QUEUED_BYTES}
 max_packet_size {options.max_packet_bytes}
 persistent_client_expiration 7d
 

@@ -179,6 +179,8 @@ async def test_latest_values_are_by_event_time_not_by_arrival(rig: Rig) -> None:
             {"ts": _ms(60), "pm2_5": 3, "no2": 33},
         ):
             await asyncio.to_thread(device.publish, reading)
+        stored = "SELECT count(*) = 3 FROM reading.air_quality WHERE device_id = $1"
+        await rig.until_sql(stored, await rig.number_of(device))
     row = await rig.connection.fetchrow(
         "SELECT * FROM alatau.latest WHERE device_id = $1", await rig.number_of(device)
     )
