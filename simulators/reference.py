@@ -115,10 +115,10 @@ class StoredPublisher:
             self.counts.dropped = self._journal.spool.dropped
         return number
 
-    def wait_stored(self, timeout: float | None = None) -> bool:
-        """Wait until all is stored; False when that took longer than so many seconds."""
+    def wait_stored(self, timeout: float | None = None, left: int = 0) -> bool:
+        """Wait until all but ``left`` readings are stored; False when that took longer than so many seconds."""
         with self._changed:
-            return self._changed.wait_for(lambda: not len(self._journal.spool), timeout)
+            return self._changed.wait_for(lambda: len(self._journal.spool) <= left, timeout)
 
     @property
     def waiting(self) -> int:

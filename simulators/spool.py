@@ -26,7 +26,7 @@ class Spool:
     sets it back, because a message without a receipt may have been lost anywhere.
     """
 
-    __slots__ = ("_cursor", "_kept", "_unsent", "dropped", "first", "limit", "through")
+    __slots__ = ("_cursor", "_is_again", "_kept", "_unsent", "dropped", "first", "limit", "through")
 
     def __init__(self, limit: int, first: int = 1, through: int = 0) -> None:
         if limit < 1:
@@ -38,6 +38,7 @@ class Spool:
         self._kept: collections.deque[bytes] = collections.deque()
         self._cursor = first
         self._unsent = first
+        self._is_again = False
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -110,8 +111,13 @@ class Spool:
         self.first = self._cursor = self._unsent = first
 
     def rewind(self) -> None:
-        """Begin again with the lowest number that is kept."""
+        """Begin again with the lowest number that is kept.
+
+        The next message says which that is, because the platform may have forgotten what we have: a database
+        that was restored from a backup would else wait for these numbers for ever.
+        """
         self._cursor = self.first
+        self._is_again = self.first > 1
 
     def take(self) -> tuple[bytes, int]:
         """Return the next message and how many of its readings have been sent before; b"" when there is none.
@@ -119,17 +125,21 @@ class Spool:
         One reading is sent as an object, more as an array, as many as fit.
         """
         begin, size = self._cursor, 0
+        oldest = self.first if self._is_again else self.oldest
         parts: list[bytes] = []
         while self._cursor < self.next and len(parts) < MAX_MESSAGE_READINGS:
             reading = self._kept[self._cursor - self.first]
             size += len(reading) + _NUMBER_BYTES
             if parts and size > MAX_MESSAGE_BYTES:
                 break
-            parts.append(numbered(reading, self._cursor, None if parts else self.oldest))
+            parts.append(numbered(reading, self._cursor, None if parts else oldest))
             self._cursor += 1
+        if not parts:
+            return b"", 0
+        self._is_again = False
         again = max(0, min(self._unsent, self._cursor) - begin)
         self._unsent = max(self._unsent, self._cursor)
-        return (parts[0] if len(parts) == 1 else b"[" + b",".join(parts) + b"]" if parts else b""), again
+        return parts[0] if len(parts) == 1 else b"[" + b",".join(parts) + b"]", again
 
     def _move(self, first: int) -> None:
         self.first = first

@@ -14,8 +14,8 @@ from tests.simulators.conftest import LocalBroker, wait_for
 class Platform:
     """Keeps every reading by device and number, and answers with what is kept in one piece.
 
-    ``is_mute`` keeps the receipts back, as when the database is away. It reconnects by itself and hears only
-    what the broker has for it then: a broker without persistence loses the rest.
+    ``is_mute`` keeps the receipts back, as when the database is away; ``refusal``, if any, is told before each.
+    It hears only what the broker has for it: one without persistence loses the rest.
     """
 
     def __init__(self, broker: LocalBroker) -> None:
@@ -25,6 +25,7 @@ class Platform:
         self.repeated = 0
         self.unnumbered: list[bytes] = []
         self.is_mute = False
+        self.refusal = ""
         self._floor: collections.Counter[str] = collections.Counter()
         self._client = paho.Client(CallbackAPIVersion.VERSION2, "platform", protocol=paho.MQTTv5)
         self._client.reconnect_delay_set(1, 1)
@@ -75,6 +76,8 @@ class Platform:
         while through + 1 in self.kept[device]:
             through += 1
         self.through[device] = through
+        if self.refusal:
+            self.tell(device, self.refusal)
         if not self.is_mute:
             self._receipt(device, through)
 

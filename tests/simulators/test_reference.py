@@ -176,6 +176,27 @@ def test_a_device_that_lost_its_memory_does_not_take_an_old_receipt_for_its_own(
     assert under_new == [41, 42, 43, 44, 45, 46]
 
 
+def test_a_platform_restored_from_an_old_backup_does_not_wait_for_what_is_gone(
+    broker: LocalBroker, platform: Platform, tmp_path: pathlib.Path
+) -> None:
+    clock = {"now": 0.0}
+    with (
+        Journal(tmp_path / "spool") as journal,
+        connected(broker, journal, monotonic=lambda: clock["now"]) as device,
+    ):
+        for ts in range(1, 11):
+            device.publish({"power": 1}, ts)
+        assert device.wait_stored(10)
+        platform.kept.clear()
+        platform.through.clear()
+        device.publish({"power": 1}, 11)
+        wait_for(lambda: platform.numbers(DEVICE) == [11])
+        assert device.waiting == 1
+        clock["now"] = 11.0
+        assert device.wait_stored(10)
+    assert platform.through[DEVICE] == 11
+
+
 def test_a_broker_that_is_not_there_is_waited_for(tmp_path: pathlib.Path) -> None:
     nowhere = Broker("127.0.0.1", free_port())
     with Journal(tmp_path / "spool") as journal:

@@ -180,6 +180,18 @@ def test_a_full_spool_drops_its_oldest_and_says_so_until_a_receipt_has_passed_it
     assert spool.oldest is None
 
 
+def test_what_is_kept_is_declared_once_whenever_sending_begins_again() -> None:
+    spool = filled(5)
+    spool.take()
+    spool.receive(3)
+    assert spool.take() == (b"", 0)
+    spool.push(b'{"ts":6}')
+    spool.rewind()
+    assert [one.get("oldest") for one in json.loads(spool.take()[0])] == [4, None, None]
+    spool.push(b'{"ts":7}')
+    assert spool.take()[0] == b'{"seq":7,"ts":7}'
+
+
 @given(sizes=st.lists(st.sampled_from([10, 1_000, 100_000, 250_000]), min_size=1, max_size=12))
 def test_no_message_is_too_large_for_the_broker_and_none_is_empty(sizes: list[int]) -> None:
     spool = Spool(100, first=NUMBERS_END - 1_000)
