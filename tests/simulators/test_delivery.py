@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import random
 import signal
 import threading
 import time
@@ -16,11 +17,14 @@ from broker.secrets import hash_secret
 from sensors.catalogue import Catalogue
 from sensors.fleet import plan_fleet
 from sensors.topics import Topics
-from simulators.delivery import Level
+from simulators.connection import Account, Broker
+from simulators.delivery import Level, StoredDelivery
 from simulators.encode import readings_in
 from simulators.errors import BrokerError
 from simulators.faults import parse_faults
 from simulators.options import Clock, Progress, SimulateOptions
+from simulators.outgoing import Outgoing
+from simulators.publisher import Publisher
 from simulators.run import run
 from stack.servers import Servers
 from tests.simulators.conftest import Listener, LocalBroker, wait_for
@@ -107,6 +111,50 @@ def test_a_broker_that_forgets_everything_costs_the_city_nothing(
         assert all(whole(second, device.id) for device in fleet)
     finally:
         second.close()
+
+
+def test_all_without_a_receipt_is_sent_again_as_soon_as_there_is_a_connection(broker: LocalBroker) -> None:
+    """The clock of the receipts stands still: no time-out helps."""
+    publisher = Publisher(
+        Broker.at(broker.url),
+        [Account("gateway", receipts="alatau/v1/+/stored")],
+        window=100,
+        rng=random.Random(1),  # noqa: S311
+        monotonic=time.monotonic,
+    )
+    telemetry, stored = (
+        [f"alatau/v1/{name}/{channel}" for name in "ab"] for channel in ("telemetry", "stored")
+    )
+    delivery = StoredDelivery(publisher, telemetry, stored, now=lambda: 1_000, monotonic=lambda: 0.0)
+
+    def pumped() -> None:
+        publisher.pump(0.05)
+        delivery.resend()
+
+    def is_acknowledged() -> bool:
+        pumped()
+        return publisher.in_flight == 0
+
+    def is_stored() -> bool:
+        pumped()
+        return delivery.waiting == 0
+
+    publisher.open(10, lambda: False)
+    for number in range(20):
+        assert delivery.offer(Outgoing(0, number % 2, b'{"ts":%d}' % number))
+    wait_for(is_acknowledged)
+    broker.stop(signal.SIGKILL)
+    broker.start()
+    platform = Platform(broker)
+    try:
+        wait_for(is_stored)
+        assert (delivery.stored, delivery.resent) == (20, 20)
+        for device in "ab":
+            assert platform.numbers(device) == list(range(1_000, 1_010))
+            assert platform.messages[device] == 1, "what has piled up comes in one message"
+    finally:
+        publisher.close(5)
+        platform.close()
 
 
 def test_a_receipt_that_does_not_come_is_asked_for_by_sending_again(

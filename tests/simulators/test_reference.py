@@ -121,6 +121,25 @@ def test_a_broker_that_forgets_everything_costs_nothing(
             second.close()
 
 
+def test_all_without_a_receipt_is_sent_again_as_soon_as_there_is_a_connection(
+    broker: LocalBroker, tmp_path: pathlib.Path
+) -> None:
+    """The clock stands still: no time-out helps."""
+    with Journal(tmp_path / "spool") as journal:
+        with connected(broker, journal) as device:
+            for ts in range(1, 31):
+                device.publish({"power": 1}, ts)
+            wait_for(lambda: journal.spool.is_sent)
+        platform = Platform(broker)
+        try:
+            with connected(broker, journal, monotonic=lambda: 0.0) as device:
+                assert device.wait_stored(10)
+                assert device.counts.resent == 30
+            assert platform.numbers(DEVICE) == list(range(1, 31))
+        finally:
+            platform.close()
+
+
 def test_a_receipt_that_was_lost_is_asked_for_by_sending_again(
     broker: LocalBroker, platform: Platform, tmp_path: pathlib.Path
 ) -> None:

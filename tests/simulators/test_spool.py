@@ -289,6 +289,14 @@ def test_the_file_stays_in_proportion_to_what_is_kept(tmp_path: pathlib.Path) ->
         assert (journal.spool.next, len(journal.spool)) == (5_001, 0)
 
 
+def test_what_was_dropped_does_not_come_back(tmp_path: pathlib.Path) -> None:
+    with Journal(tmp_path / "spool", limit=3) as journal:
+        for _ in range(5):
+            journal.push(b'{"ts":1}')
+    with Journal(tmp_path / "spool", limit=10) as journal:
+        assert (journal.spool.first, journal.spool.next, journal.spool.oldest) == (3, 6, 3)
+
+
 def test_a_second_process_does_not_get_the_file(tmp_path: pathlib.Path) -> None:
     with Journal(tmp_path / "spool"), pytest.raises(SpoolError, match="in use"):
         Journal(tmp_path / "spool")
