@@ -66,6 +66,8 @@ def _roles(topics: Topics) -> dict[str, list[Rule]]:
         Service.SIMULATOR: [
             Rule("publishClientSend", telemetry),
             Rule("publishClientSend", status),
+            Rule("subscribePattern", topics.every(Channel.STORED)),
+            Rule("publishClientReceive", topics.every(Channel.STORED)),
         ],
     }
 

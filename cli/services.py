@@ -39,6 +39,7 @@ from sensors.catalogue import build_catalogue, builtin_file, read_city_file
 from sensors.fleet import plan_fleet
 from sensors.times import parse_duration
 from sensors.topics import Topics
+from simulators.delivery import Level
 from simulators.faults import parse_faults
 from simulators.options import Progress, SimulateOptions
 from simulators.run import run as simulate_city
@@ -216,6 +217,10 @@ def simulate(
     per_device: Annotated[
         bool, typer.Option("--per-device", help="One connection for each device, with its own secret.")
     ] = False,
+    delivery: Annotated[
+        Level,
+        typer.Option(help="Whether a device keeps a reading until the broker has it, or until it is stored."),
+    ] = Level.ACKNOWLEDGED,
     city: Annotated[pathlib.Path | None, typer.Option(help="City file; else Alatau City.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Progress as JSON lines.")] = False,
 ) -> None:
@@ -225,6 +230,7 @@ def simulate(
     [dim]Examples:[/]
       alatau simulate --devices 260
       alatau simulate --devices 20000 --rate 2000 --duration 600
+      alatau simulate --delivery stored
       alatau simulate --faults spike=0.01,malformed=0.001 --truth truth.ndjson
     """
     settings = load_settings()
@@ -245,6 +251,7 @@ def simulate(
         truth=truth,
         connections=connections,
         per_device=per_device,
+        delivery=delivery,
         history=dt.timedelta(microseconds=_duration(history)) if history else None,
         duration=duration,
     )
@@ -279,4 +286,6 @@ def _print_line(progress: Progress) -> None:
     )
     if progress.refused:
         line += f"   refused {progress.refused:,}"
+    if progress.stored or progress.waiting:
+        line += f"   stored {progress.stored:,}   waiting {progress.waiting:,}   resent {progress.resent:,}"
     errors.print(line, end="\r" if errors.is_terminal else "\n")

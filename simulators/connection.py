@@ -10,8 +10,11 @@ from __future__ import annotations
 import collections
 import dataclasses
 import enum
+import pathlib
 import random
+import urllib.parse
 from collections.abc import Callable
+from typing import Protocol, Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -19,13 +22,16 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from simulators.errors import SimulatorError
+
+_PORTS = {"mqtt": 1883, "mqtts": 8883}
 _SESSION_EXPIRY = 3600
 _CONNECT_TIMEOUT = 10.0
 _BACKOFF_BASE = 0.25
 _BACKOFF_LIMIT = 20.0
 # Bad user name or password, not authorised, banned, bad authentication method, identifier not valid:
 # asking again changes nothing.
-_FINAL_REFUSALS = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C})
+FINAL_REFUSALS = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C})
 # A packet of our own, the status message, may need a place in the window beside the readings.
 _RESERVED = 2
 
@@ -50,15 +56,34 @@ class Broker:
     tls_ca: str | None = None
     keep_alive: int = 30
 
+    @classmethod
+    def at(cls, url: str, tls_ca: pathlib.Path | None = None) -> Self:
+        """Return the broker that a URL names; SimulatorError says what is wrong with it."""
+        parts = urllib.parse.urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme not in _PORTS or not parts.hostname or port == -1:
+            raise SimulatorError(
+                f'"{url}" is not an MQTT address; write mqtt://host:1883 or mqtts://host:8883'
+            )
+        tls = parts.scheme == "mqtts" or tls_ca is not None
+        return cls(parts.hostname, port or _PORTS[parts.scheme], tls, str(tls_ca) if tls_ca else None)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Account:
-    """Who connects; ``status_topic`` is where it says online and offline, None to say nothing."""
+    """Who connects; ``status_topic`` is where it says online and offline, None to say nothing.
+
+    ``receipts`` is what it subscribes to, None for nothing; it is not up before the broker has granted that.
+    """
 
     client_id: str
     username: str | None = None
     password: str | None = None
     status_topic: str | None = None
+    receipts: str | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -75,10 +100,23 @@ class Counts:
 OnSocket = Callable[["Connection", int | None], None]
 
 
+class Inbox(Protocol):
+    """Who is told of what a connection receives, and of its coming up, in the thread that drives it."""
+
+    def receive(self, topic: str, payload: bytes) -> None:
+        """Take a message of the topics subscribed to."""
+        ...
+
+    def came_up(self, number: int) -> None:
+        """Note that connection ``number`` is up, for the first time or again."""
+        ...
+
+
 class Connection:
     """One account's connection; at most ``window`` messages wait for their acknowledgement.
 
-    ``on_socket`` is told the descriptor of each new socket, and None before it is closed.
+    ``on_socket`` is told the descriptor of each new socket, and None before it is closed; ``inbox`` may be set
+    while the connection is down, with the ``number`` by which it knows this connection.
     """
 
     def __init__(
@@ -94,6 +132,8 @@ class Connection:
         self.link = Link.DOWN
         self.reason = ""
         self.in_flight = 0
+        self.number = 0
+        self.inbox: Inbox | None = None
         self._broker = broker
         self._account = account
         self._window = window
@@ -121,6 +161,8 @@ class Connection:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
         client.on_socket_open = lambda _client, _data, sock: on_socket(self, sock.fileno())
         client.on_socket_close = lambda _client, _data, _sock: on_socket(self, None)
         return client
@@ -216,16 +258,38 @@ class Connection:
         if reason.is_failure:
             self.reason = str(reason)
             # An account that was let in before is right: the broker may be reading its accounts anew.
-            final = reason.value in _FINAL_REFUSALS and not self._was_up
+            final = reason.value in FINAL_REFUSALS and not self._was_up
             self.link = Link.REFUSED if final else Link.DOWN
             return
         granted = int(getattr(properties, "ReceiveMaximum", 65535))
         self._limit = max(1, min(self._window, granted - _RESERVED))
+        if self._account.receipts is None:
+            self._up()
+        else:
+            self._client.subscribe(self._account.receipts, qos=0)
+
+    def _up(self) -> None:
         self._counts.reconnects += self._was_up
         self._was_up = True
         self._attempts = 0
         self.link = Link.UP
         self.say(b"online")
+        if self.inbox is not None:
+            self.inbox.came_up(self.number)
+
+    def _on_subscribe(
+        self, _client: paho.Client, _data: object, _mid: int, reasons: list[ReasonCode], _properties: object
+    ) -> None:
+        if reasons[0].is_failure:
+            self.reason = f"{reasons[0]}: {self._account.receipts}"
+            self.link = Link.REFUSED
+            self._client.disconnect()
+        else:
+            self._up()
+
+    def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        if self.inbox is not None:
+            self.inbox.receive(message.topic, bytes(message.payload))
 
     def _on_disconnect(
         self,

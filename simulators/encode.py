@@ -32,6 +32,13 @@ def encode_array(payloads: Iterable[bytes]) -> bytes:
     return b"[" + b",".join(payloads) + b"]"
 
 
+def readings_in(payload: bytes) -> list[bytes]:
+    """Return the single readings of what ``KindEncoder.encode`` or an ``encode_array`` of that has written."""
+    if not payload.startswith(b"["):
+        return [payload]
+    return [b"{" + reading + b"}" for reading in payload[2:-2].split(b"},{")]
+
+
 def encode_fields(fields: Mapping[str, object]) -> bytes:
     """Return any reading, however wrong, as JSON."""
     return orjson.dumps(fields)

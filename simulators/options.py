@@ -7,15 +7,12 @@ import datetime as dt
 import enum
 import pathlib
 import time
-import urllib.parse
 from collections.abc import Callable, Mapping
 
 from sensors.topics import Topics
 from simulators.connection import Broker
-from simulators.errors import SimulatorError
+from simulators.delivery import Level
 from simulators.faults import Fault
-
-_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
 class Phase(enum.StrEnum):
@@ -36,6 +33,7 @@ class SimulateOptions:
     not given) as single readings, so many times faster than real time, until it reaches the present.
     ``history`` at speed 1 is sent first, as arrays, at ``history_step`` if given. ``duration`` (of the live
     part) and ``count`` (readings of the live part) end the run; without them it goes on until it is stopped.
+    ``delivery`` is the level that the devices keep to; stored needs a platform that publishes receipts.
     """
 
     url: str
@@ -51,6 +49,7 @@ class SimulateOptions:
     truth: pathlib.Path | None = None
     connections: int = 1
     per_device: bool = False
+    delivery: Level = Level.ACKNOWLEDGED
     window: int = 2000
     history: dt.timedelta | None = None
     history_step: dt.timedelta | None = None
@@ -62,18 +61,7 @@ class SimulateOptions:
     @property
     def broker(self) -> Broker:
         """The broker that the URL names; SimulatorError says what is wrong with it."""
-        parts = urllib.parse.urlsplit(self.url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme not in _PORTS or not parts.hostname or port == -1:
-            raise SimulatorError(
-                f'"{self.url}" is not an MQTT address; write mqtt://host:1883 or mqtts://host:8883'
-            )
-        tls = parts.scheme == "mqtts" or self.tls_ca is not None
-        ca = str(self.tls_ca) if self.tls_ca else None
-        return Broker(parts.hostname, port or _PORTS[parts.scheme], tls, ca)
+        return Broker.at(self.url, self.tls_ca)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,6 +70,8 @@ class Progress:
 
     ``fraction`` is the share of the history that has been sent; ``skipped`` readings were never sent because
     the broker did not keep up with ``rate``; ``behind`` is how many seconds of the city are still to be sent.
+    At the stored level, ``stored`` readings have been named by a receipt, ``waiting`` ones not yet; ``resent``
+    counts each repetition, ``dropped`` what a full spool gave up.
     """
 
     phase: Phase
@@ -98,6 +88,10 @@ class Progress:
     connected: int
     behind: float
     refusals: Mapping[str, int]
+    stored: int
+    waiting: int
+    resent: int
+    dropped: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import resource
 import selectors
 from collections.abc import Callable, Sequence
 
-from simulators.connection import Account, Broker, Connection, Counts, Link
+from simulators.connection import Account, Broker, Connection, Counts, Inbox, Link
 from simulators.errors import BrokerError, SimulatorError
 
 _TICK = 0.25
@@ -50,6 +50,23 @@ class Publisher:
             raise SimulatorError(
                 f"TLS: {broker.tls_ca}: {error.strerror or error}; give a PEM file"
             ) from error
+
+    def listen(self, inbox: Inbox) -> None:
+        """Hand what the connections receive to ``inbox``, and tell it when one comes up; before ``open``."""
+        for number, connection in enumerate(self._connections):
+            connection.number, connection.inbox = number, inbox
+
+    def connection_of(self, row: int) -> int:
+        """Return the number of the device's connection."""
+        return row % len(self._connections)
+
+    def has_room(self, row: int) -> bool:
+        """Whether a message of the device can be published now."""
+        return self._connections[row % len(self._connections)].has_room
+
+    def is_refused(self, row: int) -> bool:
+        """Whether the broker does not let the device in; ``offer`` then only counts."""
+        return self._connections[row % len(self._connections)].link is Link.REFUSED
 
     @property
     def in_flight(self) -> int:

@@ -11,6 +11,7 @@ from sensors.kinds import DeviceSpec
 from sensors.topics import Channel
 from simulators.city import City
 from simulators.connection import Account
+from simulators.delivery import AcknowledgedDelivery, Delivery, Level, StoredDelivery
 from simulators.errors import SimulatorError
 from simulators.options import Clock, Progress, SimulateOptions
 from simulators.outgoing import TruthLog
@@ -51,25 +52,42 @@ def run(
             monotonic=clock.monotonic,
         )
         city = City(catalogue, devices, options.seed)
-        topics = [options.topics.of(device.id, Channel.TELEMETRY) for device in devices]
-        return Simulation(options, city, topics, publisher, truth, report, stop, clock).run()
+        delivery = _delivery(options, devices, publisher, clock)
+        return Simulation(options, city, delivery, publisher, truth, report, stop, clock).run()
     finally:
         truth.close()
+
+
+def _delivery(
+    options: SimulateOptions, fleet: Sequence[DeviceSpec], publisher: Publisher, clock: Clock
+) -> Delivery:
+    telemetry, stored = (
+        [options.topics.of(device.id, channel) for device in fleet]
+        for channel in (Channel.TELEMETRY, Channel.STORED)
+    )
+    if options.delivery is Level.ACKNOWLEDGED:
+        return AcknowledgedDelivery(publisher, telemetry)
+    return StoredDelivery(publisher, telemetry, stored, clock.now, clock.monotonic)
 
 
 def accounts_of(
     options: SimulateOptions, fleet: Sequence[DeviceSpec], secret_of: SecretOf | None, rng: random.Random
 ) -> list[Account]:
     """Return one account for each device, or the gateway's as often as it shall connect."""
-    status = Channel.STATUS
+    status, of, hears = Channel.STATUS, options.topics.of, options.delivery is Level.STORED
     if options.per_device:
         if secret_of is None:
             raise SimulatorError("a connection for each device needs the devices' secrets")
-        return [Account(d.id, d.id, secret_of(d.id), options.topics.of(d.id, status)) for d in fleet]
+        return [
+            Account(
+                d.id, d.id, secret_of(d.id), of(d.id, status), of(d.id, Channel.STORED) if hears else None
+            )
+            for d in fleet
+        ]
     # Two simulators may share an account, but two connections of one client id would throw each other out.
     name, token = options.username or "simulator", f"{rng.getrandbits(32):08x}"
-    topic = options.topics.of(name, status)
-    return [
-        Account(f"{name}-{token}-{number}", options.username, options.password, None if number else topic)
-        for number in range(max(1, min(options.connections, len(fleet))))
-    ]
+    # The first connection speaks for the gateway, and hears the receipts of all.
+    receipts = options.topics.every(Channel.STORED) if hears else None
+    first = Account(f"{name}-{token}-0", options.username, options.password, of(name, status), receipts)
+    others = range(1, min(options.connections, len(fleet)))
+    return [first, *(Account(f"{name}-{token}-{n}", options.username, options.password) for n in others)]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from simulators.city import City
 from simulators.compose import Composer, history_interval
+from simulators.delivery import Delivery
 from simulators.errors import SimulatorError
 from simulators.faults import FaultInjector
 from simulators.options import Clock, Phase, Progress, SimulateOptions
@@ -37,7 +38,7 @@ class Simulation:
         self,
         options: SimulateOptions,
         city: City,
-        topics: list[str],
+        delivery: Delivery,
         publisher: Publisher,
         truth: TruthLog,
         report: Report,
@@ -48,7 +49,7 @@ class Simulation:
             raise SimulatorError(f"speed {options.speed:g} is below 1; 60 sends an hour in a minute")
         self._options = options
         self._city = city
-        self._topics = topics
+        self._delivery = delivery
         self._publisher = publisher
         self._truth = truth
         self._report = report
@@ -126,6 +127,8 @@ class Simulation:
         end = self._clock.monotonic() + self._options.drain_timeout
         for message in self._injector.flush():
             self._send(message, lambda: self._clock.monotonic() > end)
+        while self._delivery.waiting and self._clock.monotonic() < end:
+            self._pump(0.05)
 
     def _live_block(self) -> None:
         """Send the readings of the next second of wall time, each when it is due."""
@@ -155,7 +158,7 @@ class Simulation:
     def _send(self, message: Outgoing, give_up: Callable[[], bool]) -> bool:
         """Hand a message over, waiting for room; False when it was given up."""
         if message.payload is not None:
-            while not self._publisher.offer(message.row, self._topics[message.row], message.payload):
+            while not self._delivery.offer(message):
                 if give_up():
                     return False
                 self._pump(0.05)
@@ -169,6 +172,7 @@ class Simulation:
     def _pump(self, timeout: float) -> None:
         self._since_pump = 0
         self._publisher.pump(timeout)
+        self._delivery.resend()
         if self._clock.monotonic() - self._reported_at >= 1.0:
             self._truth.flush()
             self._report(self._progress())
@@ -209,4 +213,8 @@ class Simulation:
             connected=self._publisher.connected,
             behind=max(0.0, (self._now() - self._cursor - self._block) / _SECOND),
             refusals=dict(counts.refusals),
+            stored=self._delivery.stored,
+            waiting=self._delivery.waiting,
+            resent=self._delivery.resent,
+            dropped=self._delivery.dropped,
         )

@@ -10,6 +10,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from unittest import mock
 
@@ -33,15 +34,19 @@ def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {**ours, **settings}
 
 
-def start(*arguments: str, **settings: str) -> subprocess.Popen[bytes]:
+def start(*arguments: str, stdin: str = "", **settings: str) -> subprocess.Popen[bytes]:
     """Start the command as a process of its own, its output on pipes."""
-    return subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-P", "-m", "cli", *arguments],
-        cwd=PROJECT,
-        env=clean_environment(settings),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    with tempfile.TemporaryFile() as given:
+        given.write(stdin.encode())
+        given.seek(0)
+        return subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-P", "-m", "cli", *arguments],
+            cwd=PROJECT,
+            env=clean_environment(settings),
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from tests.docs.markdown import PROJECT, Link, anchors, documents, first_column,
 # Read outside of cli/settings.py: by the bootstrap script and by the stack.
 _MACHINE_SETTINGS = {"ALATAU_CACHE_DIR", "ALATAU_DEBIAN_MIRROR", "ALATAU_VENV", "ALATAU_PYTHON"}
 # Written for people to source, and read by nobody of ours.
-_FOR_PEOPLE = {"ALATAU_API_URL", "ALATAU_DEVICE_ID", "ALATAU_DEVICE_SECRET"}
+_FOR_PEOPLE = {"ALATAU_API_URL"}
 
 
 def test_every_reason_of_a_refusal_is_explained_and_no_other() -> None:
