@@ -12,7 +12,7 @@ import functools
 import gc
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -84,7 +84,7 @@ class Bench:
         alone = {
             "memory": size.seconds,
             "visibility": size.probes * 0.15 + size.seconds,
-            "burst": size.backlog / 15_000 + size.seconds,
+            "burst": size.backlog / 25_000 + size.seconds,
             "soak": size.soak_seconds * 1.01 + size.seconds,
         }
         seconds = dict.fromkeys(titles, size.seconds)
@@ -95,29 +95,42 @@ class Bench:
         return dataclasses.replace(load, **changes)
 
     def _round(self) -> dict[str, Step]:
-        """Return the steps of one round by name, in their order."""
+        """Return the steps of one round by name, in their order: what is compared is close together."""
         if not _IN_ROUNDS & set(self._chosen):
             return {}
-        stack, partial = self._stack, functools.partial
-        five, fewer = self._load(5), self._load(5, count=self._size.peer_readings)
-        steps: dict[str, Step] = {}
-        for metrics in (5, 10) if "stages" in self._chosen else (5,):
-            load = self._load(metrics)
-            if "stages" in self._chosen:
-                steps[f"null subscriber {metrics}"] = partial(null_subscriber, stack, load)
-                steps[f"COPY {metrics}"] = partial(copy_alone, stack, load)
-                steps[f"psql {metrics}"] = partial(psql_alone, stack, load)
-            steps[f"full path {metrics}"] = partial(full_path, stack, load)
-        if "peer" in self._chosen:
-            steps["peer"] = partial(full_path, stack, fewer, program=_PEER)
-        if "workers" in self._chosen:
-            steps["two workers"] = partial(full_path, stack, five, workers=2)
-        if "bad" in self._chosen:
-            steps["half bad"] = partial(full_path, stack, self._load(5, bad=0.5))
-        if "generator" in self._chosen:
-            steps["generator to the broker"] = partial(generator_to_broker, stack, five)
-            steps["generator to the sink"] = partial(generator_to_sink, stack, five)
-        return steps
+        steps = self._stages(5) | self._variants()
+        return steps | self._stages(10) if "stages" in self._chosen else steps
+
+    def _stages(self, metrics: int) -> dict[str, Step]:
+        stack, load, partial = self._stack, self._load(metrics), functools.partial
+        full: dict[str, Step] = {f"full path {metrics}": partial(full_path, stack, load)}
+        if "stages" not in self._chosen:
+            return full
+        return {
+            f"COPY {metrics}": partial(copy_alone, stack, load),
+            f"psql {metrics}": partial(psql_alone, stack, load),
+            f"null subscriber {metrics}": partial(null_subscriber, stack, load),
+            **full,
+        }
+
+    def _variants(self) -> dict[str, Step]:
+        stack, load, partial = self._stack, self._load(5), functools.partial
+        fewer = self._load(5, count=self._size.peer_readings)
+        variants: dict[str, dict[str, Step]] = {
+            "peer": {"peer": partial(full_path, stack, fewer, program=_PEER)},
+            "workers": {"two workers": partial(full_path, stack, load, workers=2)},
+            "bad": {"half bad": partial(full_path, stack, self._load(5, bad=0.5))},
+            "generator": {
+                "generator to the broker": partial(generator_to_broker, stack, load),
+                "generator to the sink": partial(generator_to_sink, stack, load),
+            },
+        }
+        return {
+            name: step
+            for part, steps in variants.items()
+            if part in self._chosen
+            for name, step in steps.items()
+        }
 
     async def rounds(self) -> None:
         """Take every step of every round."""
@@ -227,19 +240,17 @@ class Bench:
 
     # -- what runs alone --------------------------------------------------------------------------
 
-    async def alone(self) -> list[Measure]:
-        """Run the chosen parts that are not compared round by round, and return their measures."""
+    async def alone(self) -> AsyncIterator[list[Measure]]:
+        """Run the chosen parts that are not compared round by round, and yield the measures of each."""
         parts = {
             "memory": self._memory,
             "visibility": self._visibility,
             "burst": self._burst,
             "soak": self._soak,
         }
-        measures = []
         for name, part in parts.items():
             if name in self._chosen:
-                measures += await part()
-        return measures
+                yield await part()
 
     async def _memory(self) -> list[Measure]:
         with self._schedule.step("memory"):
@@ -312,12 +323,18 @@ async def main() -> None:
     gc.set_threshold(50_000, 50, 50)
     settings = {**dataclasses.asdict(size), "devices": 1000, "quick": asked.quick, "parts": asked.only}
     result = Result("ingest", settings)
-    with Steps(errors) as steps:
-        async with servers() as stack:
-            bench = Bench(stack, size, asked.only, steps)
-            await bench.rounds()
-            result.measures += [*bench.round_measures(), *await bench.alone()]
-    result.publish(asked.json)
+    try:
+        with Steps(errors) as steps:
+            async with servers() as stack:
+                bench = Bench(stack, size, asked.only, steps)
+                await bench.rounds()
+                result.measures += bench.round_measures()
+                async for measures in bench.alone():
+                    result.measures += measures
+    finally:
+        # When a part fails, what the others came to is not lost.
+        if result.measures:
+            result.publish(asked.json)
 
 
 if __name__ == "__main__":

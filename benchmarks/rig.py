@@ -170,7 +170,12 @@ async def running(
         )
     try:
         await _until_ready(process, is_ready, log)
-        yield process
+        try:
+            yield process
+        except (OSError, RuntimeError) as error:
+            if process.poll() is None:
+                raise
+            raise RuntimeError(_ended(process, log)) from error
         if process.poll() is not None:
             raise RuntimeError(_ended(process, log))
     finally:
@@ -295,8 +300,9 @@ class Publishing:
         return counts
 
 
-async def until(is_true: Callable[[], bool], seconds: float, what: str, pause: float = 0.02) -> None:
-    """Wait for something in another process. Raises RuntimeError when it does not come in time."""
+async def until(is_true: Callable[[], bool], seconds: float, what: str, pause: float = 0.1) -> None:
+    """Wait for something in another process, which each question costs a millisecond. Raises RuntimeError when it
+    does not come in time."""
     deadline = time.monotonic() + seconds
     while not await asyncio.to_thread(is_true):
         if time.monotonic() > deadline:

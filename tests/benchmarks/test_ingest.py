@@ -28,7 +28,9 @@ async def measure(stack: LocalStack, parts: Sequence[str]) -> dict[str, Measure]
     with Steps(Console(quiet=True)) as steps:
         bench = Bench(stack, TINY, parts, steps)
         await bench.rounds()
-        measures = [*bench.round_measures(), *await bench.alone()]
+        measures = [*bench.round_measures()]
+        async for of_part in bench.alone():
+            measures += of_part
     return {measure.name: measure for measure in measures}
 
 
@@ -38,7 +40,8 @@ async def test_a_part_stores_everything_once(local_stack: LocalStack, part: str)
     counts = {name: m.value for name, m in measures.items() if "lost" in name or "repeated" in name}
     assert counts
     assert set(counts.values()) == {0}
-    assert all(m.value > 0 for name, m in measures.items() if name not in counts)
+    # Of so little work, the clock of processor time may not see any.
+    assert all(m.value > 0 for name, m in measures.items() if name not in counts and "CPU" not in name)
     explained = read("docs/performance.md")
     assert [name for name in measures if re.sub(r"^\d+ metrics: ", "", name) not in explained] == []
     assert await leftovers(local_stack) == []
