@@ -9,6 +9,7 @@ import os
 import pathlib
 import platform
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -67,8 +68,7 @@ class Result:
         for m in self.measures:
             bound = "" if m.target is None else f"{'≥' if m.at_least else '≤'} {m.target:g}"
             mark = {True: "[green]met[/]", False: "[red]missed[/]", None: ""}[m.met]
-            value = f"{m.value:,.0f}" if m.value >= 1000 else f"{m.value:.3g}"
-            table.add_row(m.name, value, m.unit, bound, mark, m.yardstick)
+            table.add_row(m.name, _rounded(m.value), m.unit, bound, mark, m.yardstick)
         Console(width=None if sys.stdout.isatty() else 160).print(table)
         if file is not None:
             file.write_text(json.dumps(self.as_dict(), indent=2) + "\n")
@@ -95,9 +95,39 @@ def machine() -> dict[str, Any]:
     }
 
 
-def options(description: str) -> argparse.Namespace:
-    """Return ``--quick`` and ``--json`` of the command line."""
+def options(description: str, parts: Sequence[str] = ()) -> argparse.Namespace:
+    """Return ``--quick`` and ``--json`` of the command line, and ``only``: the chosen parts, else all."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="a smaller load")
     parser.add_argument("--json", type=pathlib.Path, help="also write the result to this file")
-    return parser.parse_args()
+    if parts:
+        parser.add_argument("--only", action="append", choices=parts, help="a part; may be repeated")
+    asked = parser.parse_args()
+    if parts and asked.only is None:
+        asked.only = list(parts)
+    return asked
+
+
+def as_markdown(result: Mapping[str, Any]) -> str:
+    """Return a result, as ``Result.as_dict`` made it, as the table of ``docs/performance.md``."""
+    met = {True: "yes", False: "no", None: ""}
+    lines = ["| measure | value | target met |", "|---|---|---|"]
+    lines += [
+        f"| {m['name']} | {_rounded(m['value'])} {m['unit']} | {met[m['met']]} |" for m in result["measures"]
+    ]
+    return "\n".join(lines)
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def main() -> None:
+    """Print the table of a result's file: ``python -m benchmarks.report result.json``."""
+    parser = argparse.ArgumentParser(description="Print a result as a table in Markdown.")
+    parser.add_argument("file", type=pathlib.Path)
+    print(as_markdown(json.loads(parser.parse_args().file.read_text())))
+
+
+if __name__ == "__main__":
+    main()

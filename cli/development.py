@@ -68,18 +68,23 @@ def bench(
         bool, typer.Option("--quick", help="Smaller load: shows that it runs, not how fast.")
     ] = False,
     json: Annotated[pathlib.Path | None, typer.Option(help="Also write the result to this file.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="One part of a benchmark that has parts; may be repeated.")
+    ] = None,
 ) -> None:
     """Run a benchmark on servers of its own; ratios against limits measured in the same run.
 
     [dim]Examples:[/]
       ./alatau bench ingest
       ./alatau bench ingest --quick --json result.json
+      ./alatau bench ingest --only peer --only workers
     """
     script = _PROJECT / "benchmarks" / f"{name}.py"
     if not script.exists():
         known = ", ".join(sorted(p.stem for p in script.parent.glob("*.py") if not p.stem.startswith("_")))
         raise StackError(f"there is no benchmark {name}", f"Run one of: {known}.")
     arguments = [*(["--quick"] if quick else []), *(["--json", str(json.absolute())] if json else [])]
+    arguments += [f"--only={part}" for part in only or ()]
     _exit([sys.executable, "-m", f"benchmarks.{name}", *arguments])
 
 
