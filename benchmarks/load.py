@@ -42,6 +42,11 @@ class Load:
     step: int = 1
     window: int = 10_000
 
+    @property
+    def interval(self) -> str:
+        """What its devices are registered with, so that sending a reading each step is what they should."""
+        return f"PT{self.step / 1000:g}S"
+
 
 def device_names(load: Load) -> list[str]:
     """Return the ids of the devices that send."""

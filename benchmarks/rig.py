@@ -62,7 +62,9 @@ async def fresh_database(stack: LocalStack, name: str, load: Load) -> Catalogue:
     catalogue = build_catalogue(builtin_file("alatau"), "alatau.toml")
     connection = await connect(stack.database_url(OWNER_ROLE, name), application="bench")
     try:
-        specs = [DeviceSpec(device, load.kind, "gate") for device in device_names(load)]
+        specs = [
+            DeviceSpec(device, load.kind, "gate", interval=load.interval) for device in device_names(load)
+        ]
         await register_devices(connection, specs, catalogue)
     finally:
         await connection.close()

@@ -2,7 +2,8 @@
 
 A reading without a time of its own has that of its arrival. If we die between commit and acknowledgement, the
 broker delivers it again, later: with a new time of arrival it would be stored twice. So the times of the last
-cuts are kept in the transaction that stores them, and a redelivered packet gets the time it had.
+cuts are kept in the transaction that stores them, and a redelivered packet gets the time it had. Refused messages
+are noted likewise, so that one delivered again is not counted twice.
 """
 
 from __future__ import annotations
@@ -44,10 +45,17 @@ class Arrivals:
         """Return when a redelivered packet first arrived, as far as we know; Unix µs."""
         return self._times.get((packet.packet_id or 0, _digest(packet)), now)
 
+    def knows(self, packet: PublishPacket) -> bool:
+        """Return whether a redelivered packet was noted for a cut that has been committed."""
+        return (packet.packet_id or 0, _digest(packet)) in self._times
+
     def note(self, packet: PublishPacket, received: int) -> None:
-        """Remember a packet whose time is that of its arrival, for the cut that is being committed."""
-        if packet.packet_id is not None:
-            self._noted.append((packet.packet_id, _digest(packet), received))
+        """Remember a packet for the cut that is being committed.
+
+        One whose time is that of its arrival keeps it when it is delivered again; one that was refused is then
+        not counted again.
+        """
+        self._noted.append((packet.packet_id or 0, _digest(packet), received))
 
     def discard(self) -> None:
         """Forget what was noted for a cut that will be checked again."""

@@ -1,0 +1,3 @@
+-- Refused messages beyond the bound are counted in the last letter of their topic and reason.
+
+ALTER TABLE alatau.dead_letter ADD COLUMN repeats bigint NOT NULL DEFAULT 0;
