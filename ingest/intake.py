@@ -105,26 +105,30 @@ class Cut:
         """Take what one read brought, the first packet at ``received`` (Unix µs), each next one 1 µs later.
 
         No two messages of a device then arrive at the same time, which is that of readings without one.
+        What is delivered again after its commit is only to be acknowledged.
         """
         self.fed.append((packets, received))
         self.messages += len(packets)
         self.size += size
         lookup, as_row = self.routes.lookup, msgspec.structs.astuple
         for arrived, packet in enumerate(packets, received):
-            received = self._recall(packet, arrived) if packet.duplicate else arrived
+            if packet.duplicate:
+                if self.arrivals.knows(packet):
+                    continue
+                self.redelivered = True
             route = lookup(packet.topic)
             if route is None:
-                self.unrouted.append((packet, received))
+                self.unrouted.append((packet, arrived))
                 continue
             try:
                 record = route.decode(packet.payload)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                self._take_apart(packet, received, route)
+                self._take_apart(packet, arrived, route)
                 continue
             if type(record.ts) is float:
-                self._append(as_row(record)[:-1], packet, received, route)
+                self._append(as_row(record)[:-1], packet, arrived, route)
             else:
-                self._take_apart(packet, received, route)
+                self._take_apart(packet, arrived, route)
 
     def packet_ids(self) -> list[int]:
         """Return what to acknowledge, in order of receipt; messages of QoS 0 have nothing to."""
@@ -172,16 +176,13 @@ class Cut:
     def settle(self, quota: LetterQuota, now: int) -> Letters:
         """Return which of the dead letters are kept whole, and which are counted in others.
 
-        As with ``check``, what was decided stays. What an earlier cut has committed is in neither.
+        As with ``check``, what was decided stays.
         """
         if self.settled is None:
             kept, folds = [], dict[tuple[str, Reason], list[Message]]()
             for message in self.faulty.values():
                 packet, reason = message.packet, message.reason
-                is_known = packet.duplicate and self.arrivals.knows(packet)
                 self.arrivals.note(packet, message.received)
-                if is_known:
-                    continue
                 topic = quota.fold_into(packet.topic, reason, now, has_device=message.route is not None)
                 message.is_kept = topic is None
                 if topic is None:
@@ -192,10 +193,6 @@ class Cut:
                 kept, [Fold(topic, len(many), many[-1].letter()) for (topic, _), many in folds.items()]
             )
         return self.settled
-
-    def _recall(self, packet: PublishPacket, arrived: int) -> int:
-        self.redelivered = True
-        return self.arrivals.recall(packet, arrived)
 
     def _append(self, row: Row, packet: PublishPacket, received: int, route: Route) -> None:
         rows = self.kinds.get(id(route.kind))

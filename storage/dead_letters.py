@@ -216,7 +216,7 @@ async def trim_letters(connection: Connection, keep: int, days: float) -> int:
             ORDER BY dead_letter_id DESC OFFSET $1 LIMIT 1)
         OR dead_letter_id < COALESCE(
             (SELECT dead_letter_id FROM alatau.dead_letter
-             WHERE received_at >= now() - make_interval(secs => $2 * 86400)
+             WHERE received_at >= now() - make_interval(secs => $2::float8 * 86400)
              ORDER BY dead_letter_id LIMIT 1),
             (SELECT max(dead_letter_id) + 1 FROM alatau.dead_letter))
         """,
