@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mqtt5 import PublishPacket
 
     from ingest.arrivals import Arrivals
-    from ingest.letters import LetterQuota
+    from ingest.letters import LetterQuota, Target
     from ingest.limits import RateLimits
     from ingest.routes import Route, Routes
 
@@ -179,18 +179,23 @@ class Cut:
         As with ``check``, what was decided stays.
         """
         if self.settled is None:
-            kept, folds = [], dict[tuple[str, Reason], list[Message]]()
+            kept: list[DeadLetter] = []
+            folds: dict[tuple[Target, Reason], list[Message]] = {}
             for message in self.faulty.values():
                 packet, reason = message.packet, message.reason
                 self.arrivals.note(packet, message.received)
-                topic = quota.fold_into(packet.topic, reason, now, has_device=message.route is not None)
-                message.is_kept = topic is None
-                if topic is None:
+                target = quota.fold_into(
+                    packet.topic, reason, message.received, now, has_device=message.route is not None
+                )
+                message.is_kept = target is None
+                if target is None:
                     kept.append(message.letter())
-                else:
-                    folds.setdefault((topic, reason), []).append(message)
+                    continue
+                if (target, reason) not in folds and len(folds) >= quota.policy.counted:
+                    target = quota.last(reason)
+                folds.setdefault((target, reason), []).append(message)
             self.settled = Letters(
-                kept, [Fold(topic, len(many), many[-1].letter()) for (topic, _), many in folds.items()]
+                kept, [Fold(*target, len(many), many[-1].letter()) for (target, _), many in folds.items()]
             )
         return self.settled
 

@@ -16,44 +16,59 @@ class LetterPolicy:
     """Dead letters that one worker keeps whole in a minute.
 
     ``each`` of a topic and reason, ``strangers`` of a reason on all topics that have no device, ``total`` of all.
+    Beyond ``counted`` letters that one transaction counts in, it counts by reason alone: work is bounded too.
     """
 
     each: int = 100
     strangers: int = 1000
     total: int = 10_000
+    counted: int = 100
+
+
+# A letter that was kept: its topic, and when it was received in Unix µs.
+Target = tuple[str, int]
 
 
 class LetterQuota:
     """Decides which letters are kept. What it remembers is of one minute, and bounded by what it lets through."""
 
     def __init__(self, policy: LetterPolicy | None = None) -> None:
-        self._policy = policy or LetterPolicy()
+        self.policy = policy or LetterPolicy()
         self._minute = -1
         self._kept: collections.Counter[tuple[str, Reason]] = collections.Counter()
         self._strangers: collections.Counter[Reason] = collections.Counter()
-        self._last: dict[Reason, str] = {}
+        self._newest: dict[tuple[str, Reason], Target] = {}
+        self._last: dict[Reason, Target] = {}
         self._total = 0
 
-    def fold_into(self, topic: str, reason: Reason, now: int, *, has_device: bool) -> str | None:
-        """Return None when a letter is to be kept whole, else the topic of the letter of this reason to count it in.
+    def fold_into(
+        self, topic: str, reason: Reason, received: int, now: int, *, has_device: bool
+    ) -> Target | None:
+        """Return None when a letter is to be kept whole, else the letter of its reason to count it in.
 
-        That is the topic's own, if one was kept in this minute (of ``now``, Unix µs), else the last of the reason.
+        That is the topic's newest, if one was kept in this minute (of ``now``, Unix µs), else the reason's.
         """
         if now // _MINUTE != self._minute:
-            self._minute, self._total = now // _MINUTE, 0
-            self._kept.clear()
-            self._strangers.clear()
-            self._last.clear()
-        kept, last = self._kept[topic, reason], self._last.get(reason)
+            self._begin(now // _MINUTE)
+        key, policy = (topic, reason), self.policy
         is_full = (
-            kept >= self._policy.each
-            or self._total >= self._policy.total
-            or (not has_device and self._strangers[reason] >= self._policy.strangers)
+            self._kept[key] >= policy.each
+            or self._total >= policy.total
+            or (not has_device and self._strangers[reason] >= policy.strangers)
         )
-        if is_full and last is not None:
-            return topic if kept else last
-        self._kept[topic, reason] = kept + 1
+        if is_full and reason in self._last:
+            return self._newest.get(key, self._last[reason])
+        self._kept[key] += 1
         self._strangers[reason] += not has_device
-        self._last[reason] = topic
+        self._newest[key] = self._last[reason] = (topic, received)
         self._total += 1
         return None
+
+    def last(self, reason: Reason) -> Target:
+        """Return the newest letter of a reason that has one in this minute."""
+        return self._last[reason]
+
+    def _begin(self, minute: int) -> None:
+        self._minute, self._total = minute, 0
+        for remembered in (self._kept, self._strangers, self._newest, self._last):
+            remembered.clear()

@@ -26,12 +26,13 @@ class DeadLetter:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fold:
-    """Refused messages, ``count`` of them, that are only counted: in the newest letter of a topic.
+    """Refused messages, ``count`` of them, that are only counted: in the letter of this topic and arrival (Unix µs).
 
     The reason is that of ``letter``, the last of them, which is kept when there is no such letter any more.
     """
 
     topic: str
+    received: int
     count: int
     letter: DeadLetter
 
@@ -75,21 +76,21 @@ async def insert_letters(connection: Connection, letters: Sequence[DeadLetter]) 
 
 
 async def fold_letters(connection: Connection, folds: Sequence[Fold]) -> None:
-    """Count messages in the newest letter of their topic and reason; keep one of them where there is none."""
+    """Count messages in the letters they are folded into; keep one of them where there is no such letter."""
     if not folds:
         return
-    folds = sorted(folds, key=lambda fold: (fold.topic, fold.letter.reason))  # each worker locks in one order
     await connection.execute(
         """
         WITH target AS MATERIALIZED (
-            SELECT given.*, last.dead_letter_id
+            SELECT given.*, kept.dead_letter_id
             FROM unnest($1::timestamptz[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::int[],
-                        $7::text[], $8::bigint[])
-                 AS given (received_at, topic, payload, reason, detail, device_id, target, count)
+                        $7::text[], $8::timestamptz[], $9::bigint[])
+                 AS given (received_at, topic, payload, reason, detail, device_id, of_topic, of_time, count)
             LEFT JOIN LATERAL (
                 SELECT dead_letter_id FROM alatau.dead_letter old
-                WHERE md5(old.topic) = md5(target) AND old.topic = target AND old.reason = given.reason
-                ORDER BY old.received_at DESC, dead_letter_id DESC LIMIT 1 FOR UPDATE) last ON true
+                WHERE md5(old.topic) = md5(of_topic) AND old.received_at = of_time AND old.topic = of_topic
+                      AND old.reason || '' = given.reason  -- no index on the reason finds it as fast
+                LIMIT 1 FOR UPDATE) kept ON true
         ), counted AS (
             UPDATE alatau.dead_letter SET repeats = repeats + count
             FROM target WHERE dead_letter.dead_letter_id = target.dead_letter_id
@@ -100,6 +101,7 @@ async def fold_letters(connection: Connection, folds: Sequence[Fold]) -> None:
         """,
         *_columns([fold.letter for fold in folds]),
         [_text(fold.topic) for fold in folds],
+        [from_microseconds(fold.received) for fold in folds],
         [fold.count for fold in folds],
     )
 

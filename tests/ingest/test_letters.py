@@ -34,14 +34,14 @@ def test_every_message_is_kept_or_counted_in_a_letter_of_its_reason_that_was_kep
     messages: list[tuple[tuple[str, Reason, bool], int]],
 ) -> None:
     quota, now = LetterQuota(POLICY), NOW
-    repeats: dict[tuple[str, Reason], int] = {}
+    repeats: dict[tuple[tuple[str, int], Reason], int] = {}
     of_minute: collections.Counter[int] = collections.Counter()
     of_key: collections.Counter[tuple[int, str, Reason]] = collections.Counter()
-    for (topic, reason, has_device), seconds in messages:
+    for received, ((topic, reason, has_device), seconds) in enumerate(messages):
         now += seconds * SECOND
-        target = quota.fold_into(topic, reason, now, has_device=has_device)
+        target = quota.fold_into(topic, reason, received, now, has_device=has_device)
         if target is None:
-            repeats.setdefault((topic, reason), 0)
+            repeats[(topic, received), reason] = 0
             of_minute[now // MINUTE] += 1
             of_key[now // MINUTE, topic, reason] += 1
         else:
@@ -54,10 +54,14 @@ def test_every_message_is_kept_or_counted_in_a_letter_of_its_reason_that_was_kep
 
 def test_a_scanner_of_ever_new_topics_is_bounded() -> None:
     quota = LetterQuota(POLICY)
-    targets = [quota.fold_into(f"scan-{n}", Reason.UNKNOWN_TOPIC, NOW, has_device=False) for n in range(1000)]
+    targets = [
+        quota.fold_into(f"scan-{n}", Reason.UNKNOWN_TOPIC, n, NOW, has_device=False) for n in range(1000)
+    ]
     assert targets.count(None) == 5
-    assert targets[-1] == "scan-4"
-    assert quota.fold_into("a", Reason.UNDECODABLE, NOW, has_device=True) is None, "others are kept beside it"
+    assert targets[-1] == ("scan-4", 4)
+    assert quota.fold_into("a", Reason.UNDECODABLE, 0, NOW, has_device=True) is None, (
+        "others are kept beside it"
+    )
     assert len(quota._kept) < 20
 
 
@@ -87,6 +91,22 @@ def test_a_cut_settles_its_letters_once(routes: Routes) -> None:
     assert cut.settle(quota, NOW + MINUTE) is first
     assert (len(first.kept), [fold.count for fold in first.folds]) == (3, [7])
     assert first.folds[0].letter.payload == b"bad"
+
+
+def test_a_flood_on_many_topics_counts_in_few_letters(catalogue: Catalogue) -> None:
+    routes = Routes(Topics())
+    routes.set_catalogue(catalogue)
+    routes.add([(n, f"d{n}", "noise", 60.0) for n in range(1, 1001)])
+    quota, policy = LetterQuota(LetterPolicy(each=1)), LetterPolicy()
+    settled = []
+    for cut in (Cut(routes, Arrivals()), Cut(routes, Arrivals())):
+        packets = [mqtt5.PublishPacket(f"alatau/v1/d{n}/telemetry", b"bad") for n in range(1, 1001)]
+        cut.feed(packets, NOW)
+        cut.check(NOW, TimeWindow())
+        settled.append(cut.settle(quota, NOW))
+    assert [count(letters) for letters in settled] == [1000, 1000]
+    assert (len(settled[0].kept), len(settled[1].kept)) == (1000, 0)
+    assert len(settled[1].folds) <= policy.counted + 1
 
 
 def test_a_refused_message_that_is_delivered_again_is_counted_once(routes: Routes) -> None:

@@ -148,16 +148,18 @@ async def repeats(owner: asyncpg.Connection, topic: str) -> list[int]:
 async def test_letters_of_a_transaction_that_had_committed_unknown_to_us_are_kept_once(
     ingest: asyncpg.Connection, owner: asyncpg.Connection
 ) -> None:
-    letter = DeadLetter(NOW, "kept-once", b"\x00\xff", Reason.UNDECODABLE, "why\0")
-    letters = Letters([letter], [Fold("kept-once", 5, letter)])
+    def letters(received: int) -> Letters:
+        letter = DeadLetter(received, "kept-once", b"\x00\xff", Reason.UNDECODABLE, "why\0")
+        return Letters([letter], [Fold("kept-once", received, 5, letter)])
+
     for _ in range(3):
-        await write(ingest, Batch([], letters, ("w-once", 0, b"these messages")))
+        await write(ingest, Batch([], letters(NOW), ("w-once", 0, b"these messages")))
     assert await repeats(owner, "kept-once") == [5]
-    await write(ingest, Batch([], letters, ("w-once", 0, b"other messages, in the same slot")))
+    await write(ingest, Batch([], letters(NOW + 1), ("w-once", 0, b"other messages, in the same slot")))
     assert await repeats(owner, "kept-once") == [5, 5]
 
 
-async def test_messages_are_counted_in_the_newest_letter_of_their_reason(
+async def test_messages_are_counted_in_the_letter_they_are_folded_into(
     ingest: asyncpg.Connection, owner: asyncpg.Connection
 ) -> None:
     old, new, other = (
@@ -166,7 +168,10 @@ async def test_messages_are_counted_in_the_newest_letter_of_their_reason(
         DeadLetter(NOW + 2, "counted", b"other", Reason.WRONG_TYPE, "why"),
     )
     await write(ingest, Batch([], Letters([old, new, other])))
-    await write(ingest, Batch([], Letters(folds=[Fold("counted", 7, old), Fold("counted", 2, other)])))
+    await write(
+        ingest,
+        Batch([], Letters(folds=[Fold("counted", NOW + 1, 7, old), Fold("counted", NOW + 2, 2, other)])),
+    )
     assert await repeats(owner, "counted") == [0, 7, 2]
 
 
@@ -174,7 +179,7 @@ async def test_messages_whose_letter_is_gone_keep_one_of_them(
     ingest: asyncpg.Connection, owner: asyncpg.Connection
 ) -> None:
     letter = DeadLetter(NOW, "alone", b"x", Reason.UNDECODABLE, "why")
-    await write(ingest, Batch([], Letters(folds=[Fold("gone", 3, letter)])))
+    await write(ingest, Batch([], Letters(folds=[Fold("gone", NOW, 3, letter)])))
     assert await repeats(owner, "alone") == [2]
 
 
