@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from ingest.limits import RatePolicy
 from sensors.checks import Reason
@@ -18,6 +19,7 @@ from tests.ingest.conftest import Device, Rig
 from tests.ingest.test_kills import Worker
 
 _REFUSED = "SELECT COALESCE(sum(1 + repeats), 0) FROM alatau.dead_letter WHERE topic LIKE $1"
+_ALARM = "alatau_ingest_refusal_alarm"
 _STRICT = RatePolicy(burst=50, catch_up=0)
 
 
@@ -169,3 +171,18 @@ async def test_limit_follows_the_interval_that_a_device_is_given(rig: Rig) -> No
         await rig.until(lambda: ingest._routes.intervals.expected[number] == 1_000_000)
         await asyncio.to_thread(_send, gateway, [(device.id, _reading(start + n * 500)) for n in range(100)])
         await rig.until_sql("SELECT count(*) = 100 FROM reading.air_quality WHERE device_id = $1", number)
+
+
+async def test_alarm_is_raised_once_while_nearly_everything_is_refused(rig: Rig) -> None:
+    device, gateway = await rig.add_device(), await rig.gateway()
+    with capture_logs() as lines:
+        async with rig.worker() as ingest:
+            await asyncio.to_thread(_send, gateway, [(device.id, b"bad")] * 1500)
+            await rig.until(lambda: ingest.metrics.registry.get_sample_value(_ALARM) == 1)
+            assert ingest.is_refusing_most
+            good = [(device.id, _reading(1_767_225_600_000 + n * 60_000)) for n in range(500)]
+            await asyncio.to_thread(_send, gateway, good)
+            await rig.until(lambda: ingest.metrics.registry.get_sample_value(_ALARM) == 0)
+    told = [line for line in lines if "summary" in line]
+    assert [line["log_level"] for line in told] == ["error", "info"]
+    assert "messages refused in a minute: undecodable" in told[0]["summary"]
