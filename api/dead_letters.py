@@ -79,6 +79,7 @@ def _shape(letter: StoredLetter) -> dict[str, Any]:
         "payload": base64.b64encode(letter.payload).decode(),
         "payload_text": _text(letter),
         "payload_bytes": letter.payload_bytes,
+        "repeats": letter.repeats,
         "replayed_at": letter.replayed_at,
         "replay_verdict": letter.replay_verdict,
     }

@@ -265,7 +265,7 @@ def letters_list(
         async with owner_connection(settings) as connection:
             await _require_device(connection, device_id)
             found = await list_letters(connection, limit=limit, reason=reason, device=device_id)
-        table = Table("number", "arrived", "topic", "reason", "detail", "replayed", box=None)
+        table = Table("number", "arrived", "topic", "reason", "detail", "repeats", "replayed", box=None)
         for letter in found:
             table.add_row(
                 str(letter.dead_letter_id),
@@ -274,6 +274,7 @@ def letters_list(
                 escape(letter.topic),
                 letter.reason,
                 escape(letter.detail),
+                f"{letter.repeats:,}",
                 escape(letter.replay_verdict or ""),
             )
         answers.print(table if found else "No dead letters.")
@@ -299,6 +300,7 @@ def letters_show(number: Annotated[int, typer.Argument(help="Number of the lette
             ("device", letter.device or "not registered"),
             ("reason", letter.reason),
             ("detail", letter.detail),
+            ("repeats", f"{letter.repeats:,}"),
             ("replayed", letter.replay_verdict or "no"),
         ):
             answers.print(f"{name:<9}{value}", markup=False, soft_wrap=True)

@@ -1,8 +1,9 @@
-"""Times of arrival that outlast a redelivery.
+"""What was committed outlasts a redelivery.
 
 A reading without a time of its own has that of its arrival. If we die between commit and acknowledgement, the
-broker delivers it again, later: with a new time of arrival it would be stored twice. So the times of the last
-cuts are kept in the transaction that stores them, and a redelivered packet gets the time it had.
+broker delivers it again, later: with a new time of arrival it would be stored twice. A refused message would be
+counted twice. So those of the last cuts are noted in the transaction that stores them, and one that is delivered
+again after it has committed is only acknowledged.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def _digest(packet: PublishPacket) -> bytes:
 
 
 class Arrivals:
-    """The times of arrival of the last cuts, by packet id and contents."""
+    """The messages of the last cuts that only their arrival tells apart: their times, by packet id and contents."""
 
     def __init__(self) -> None:
         self._times: dict[tuple[int, bytes], int] = {}
@@ -40,14 +41,13 @@ class Arrivals:
             self._remember(slot, list(_RECORD.iter_unpack(records)))
             self._next_slot = (slot + 1) % SLOTS
 
-    def recall(self, packet: PublishPacket, now: int) -> int:
-        """Return when a redelivered packet first arrived, as far as we know; Unix µs."""
-        return self._times.get((packet.packet_id or 0, _digest(packet)), now)
+    def knows(self, packet: PublishPacket) -> bool:
+        """Return whether a redelivered packet was noted for a cut that has been committed: all of it is stored."""
+        return (packet.packet_id or 0, _digest(packet)) in self._times
 
     def note(self, packet: PublishPacket, received: int) -> None:
-        """Remember a packet whose time is that of its arrival, for the cut that is being committed."""
-        if packet.packet_id is not None:
-            self._noted.append((packet.packet_id, _digest(packet), received))
+        """Remember a packet of the cut that is being committed; ``received`` in Unix µs."""
+        self._noted.append((packet.packet_id or 0, _digest(packet), received))
 
     def discard(self) -> None:
         """Forget what was noted for a cut that will be checked again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import random
 import time
 from collections.abc import Callable
@@ -10,10 +11,13 @@ from collections.abc import Callable
 import asyncpg
 import structlog
 
+from ingest.alarm import RefusalAlarm
 from ingest.directory import Directory
 from ingest.intake import Cut
+from ingest.letters import LetterQuota
 from ingest.metrics import IngestMetrics
 from ingest.options import IngestOptions
+from sensors.checks import Reason
 from sensors.readings import ReadingBatch
 from storage.database import connect
 from storage.errors import PermanentError, RetryableError, classify
@@ -35,6 +39,9 @@ class Committer:
         self._directory = directory
         self._metrics = metrics
         self._clock = clock
+        self._quota = LetterQuota(options.letters)
+        self.alarm = RefusalAlarm(options.alarm)
+        self._was_raised = False
         self._connection: asyncpg.Connection | None = None
         self.is_available = False
         self._since: float | None = None
@@ -81,6 +88,11 @@ class Committer:
             return readings
 
     async def _store(self, cut: Cut) -> list[ReadingBatch]:
+        if cut.stored is None:
+            cut.stored = await self._store_halves(cut) if cut.parts else await self._store_whole(cut)
+        return cut.stored
+
+    async def _store_whole(self, cut: Cut) -> list[ReadingBatch]:
         if cut.unrouted:
             # A device may have been registered a moment ago.
             await self._directory.refresh(cut.unknown_devices())
@@ -113,8 +125,9 @@ class Committer:
         return readings
 
     async def _write(self, cut: Cut, readings: list[ReadingBatch]) -> None:
+        letters = cut.settle(self._quota, self._clock())
         slot = cut.arrivals.slot()
-        batch = Batch(readings, cut.letters(), (self._options.worker, *slot) if slot else None)
+        batch = Batch(readings, letters, (self._options.worker, *slot) if slot else None)
         connection = await self.connection()
         started = self._since = time.perf_counter()
         try:
@@ -138,10 +151,25 @@ class Committer:
         metrics.stored.inc(written.stored)
         metrics.merged.inc(written.merged)
         metrics.duplicate.inc(written.duplicate)
-        for letter in batch.letters:
-            metrics.dead_letters.labels(letter.reason.value).inc()
+        metrics.limited.inc(cut.limited)
+        refused = collections.Counter(letter.reason for letter in batch.letters.kept)
+        for reason, count in refused.items():
+            metrics.dead_letters.labels(reason.value).inc(count)
+        for fold in batch.letters.folds:
+            metrics.letters_folded.labels(fold.letter.reason.value).inc(fold.count)
+            refused[fold.letter.reason] += fold.count
+        self._watch(cut.messages, refused, now)
         for readings in batch.readings:
             metrics.lag_seconds.observe((now - int(readings.time[0])) / 1e6)
+
+    def _watch(self, messages: int, refused: collections.Counter[Reason], now: int) -> None:
+        self.alarm.note(messages, refused, now)
+        is_raised = self.alarm.is_raised(now)
+        if is_raised and not self._was_raised:
+            log.error("nearly everything is refused", summary=self.alarm.summary())
+        elif self._was_raised and not is_raised:
+            log.info("most messages are accepted again", summary=self.alarm.summary())
+        self._was_raised = is_raised
 
     async def close(self) -> None:
         """Close the connection."""

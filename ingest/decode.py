@@ -32,10 +32,15 @@ EXPLAINED_FAULTS = 5
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
-    """What was wrong with a message, and what would be right."""
+    """What was wrong with a message, and what would be right: a text, or what makes it once it is wanted."""
 
     reason: Reason
-    detail: str
+    explanation: str | Callable[[], str]
+
+    @property
+    def detail(self) -> str:
+        """Return the text; most refused messages of a flood need none."""
+        return self.explanation if isinstance(self.explanation, str) else self.explanation()
 
 
 @dataclasses.dataclass(slots=True)
@@ -88,7 +93,7 @@ def take_apart(payload: bytes, kind: Kind) -> Decoded:
             decoded.faults.append(Fault(Reason.TIME_UNREADABLE, detail))
             continue
         for fault in _take_reading(reading, kind, decoded):
-            decoded.faults.append(Fault(fault.reason, where + fault.detail))
+            decoded.faults.append(Fault(fault.reason, where + fault.detail) if where else fault)
     return decoded
 
 
@@ -112,9 +117,9 @@ def _take_reading(reading: Any, kind: Kind, decoded: Decoded) -> Iterator[Fault]
         column = kind.index.get(name)
         if column is None:
             # Looking for the nearest name takes long; nobody reads more than the first few.
-            explain = len(decoded.faults) < EXPLAINED_FAULTS
-            nearest = f"; {did_you_mean(name[:80], kind.columns)}" if explain else ""
-            yield Fault(Reason.UNKNOWN_METRIC, f'{kind.name} has no metric "{name[:80]}"{nearest}')
+            detail = f'{kind.name} has no metric "{name[:80]}"'
+            explain = functools.partial(_with_nearest, detail, name[:80], kind.columns)
+            yield Fault(Reason.UNKNOWN_METRIC, explain if len(decoded.faults) < EXPLAINED_FAULTS else detail)
         elif value is None:
             continue
         elif isinstance(value, bool | int | float):
@@ -129,6 +134,11 @@ def _take_reading(reading: Any, kind: Kind, decoded: Decoded) -> Iterator[Fault]
         decoded.rows.append((time, *values))
     elif all(value is None for value in (flat | (nested or {})).values()):
         yield Fault(Reason.NO_METRICS, f"no metric has a value; send {example(kind)}")
+
+
+@functools.lru_cache(maxsize=1024)
+def _with_nearest(detail: str, name: str, columns: tuple[str, ...]) -> str:
+    return f"{detail}; {did_you_mean(name, columns)}"
 
 
 def _as_double(value: float) -> float:

@@ -12,7 +12,7 @@ import structlog
 from ingest.routes import Routes
 from storage.catalogue import CATALOGUE_CHANNEL, load_catalogue, newest_version
 from storage.database import connect
-from storage.devices import DEVICES_CHANNEL, find_routes, load_routes
+from storage.devices import DEVICES_CHANGED, DEVICES_CHANNEL, find_routes, load_routes
 from storage.errors import StorageError, classify
 
 _POLL_SECONDS = 30.0
@@ -29,6 +29,7 @@ class Directory:
         self._connection: asyncpg.Connection | None = None
         self._lock = asyncio.Lock()
         self._version: int | None = None
+        self._known_changed = False
 
     async def refresh(self, devices: Sequence[str] = ()) -> None:
         """Take over new devices and a new catalogue, and look for some devices by name. Raises StorageError.
@@ -46,16 +47,22 @@ class Directory:
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._url, application="alatau-ingest-directory")
             for channel in (CATALOGUE_CHANNEL, DEVICES_CHANNEL):
-                await self._connection.add_listener(channel, lambda *_: self._changed.set())
+                await self._connection.add_listener(channel, self._notified)
+            self._known_changed = True  # or may have, while nobody listened
         self._changed.clear()
         if await newest_version(self._connection) != self._version:
             catalogue = await load_catalogue(self._connection)
             if catalogue is not None:
                 self._version = catalogue[0]
                 self._routes.set_catalogue(catalogue[1])
-        self._routes.add(await load_routes(self._connection, after=self._routes.newest))
+        after, self._known_changed = (0 if self._known_changed else self._routes.newest), False
+        self._routes.add(await load_routes(self._connection, after))
         if devices:
             self._routes.add(await find_routes(self._connection, devices))
+
+    def _notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        self._known_changed |= payload == DEVICES_CHANGED
+        self._changed.set()
 
     async def _drop(self) -> None:
         if self._connection is not None:

@@ -26,13 +26,19 @@ class Feedback:
         self._policy = policy or FeedbackPolicy()
         self._told: collections.OrderedDict[str, list[int]] = collections.OrderedDict()
 
+    def withhold(self, device: str, now: int) -> bool:
+        """Return whether a device was told just now and is not told again; that is counted."""
+        last = self._told.get(device)
+        if last is None or now - last[0] >= self._policy.interval:
+            return False
+        last[1] += 1
+        return True
+
     def refuse(self, device: str, reason: Reason, detail: str, received: int, now: int) -> bytes | None:
         """Return what to publish on the device's errors topic, or None when it was told just now."""
-        last = self._told.get(device)
-        if last is not None and now - last[0] < self._policy.interval:
-            last[1] += 1
+        if self.withhold(device, now):
             return None
-        withheld = last[1] if last else 0
+        withheld = self._told.get(device, (0, 0))[1]
         self._told[device] = [now, 0]
         self._told.move_to_end(device)
         if len(self._told) > self._policy.devices:

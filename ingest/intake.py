@@ -7,6 +7,7 @@ acknowledge once all of it is committed.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,13 +18,15 @@ from ingest.decode import EXPLAINED_FAULTS, Fault, Row, example, take_apart
 from sensors.checks import Reason, TimeWindow, in_future, out_of_range, too_old
 from sensors.kinds import Kind
 from sensors.readings import ReadingBatch
-from sensors.times import format_timestamp, unix_to_microseconds
-from storage.dead_letters import DeadLetter
+from sensors.times import SECOND, format_timestamp, unix_to_microseconds
+from storage.dead_letters import DeadLetter, Fold, Letters
 
 if TYPE_CHECKING:
     from mqtt5 import PublishPacket
 
     from ingest.arrivals import Arrivals
+    from ingest.letters import LetterQuota, Target
+    from ingest.limits import RateLimits
     from ingest.routes import Route, Routes
 
 
@@ -35,20 +38,30 @@ class Message:
     received: int
     route: Route | None
     faults: list[Fault] = dataclasses.field(default_factory=list)
+    is_kept: bool = True  # whole, not only counted
 
-    def letter(self) -> DeadLetter:
-        """Return the dead letter of this message; its reason is that of the first fault."""
+    @property
+    def reason(self) -> Reason:
+        """The reason of the first fault."""
+        return self.faults[0].reason
+
+    @property
+    def detail(self) -> str:
+        """What was wrong, the first few things of it."""
         details = [fault.detail for fault in self.faults]
         if len(details) > EXPLAINED_FAULTS:
             details = [*details[:EXPLAINED_FAULTS], f"and {len(details) - EXPLAINED_FAULTS} more"]
+        return "; ".join(details)
+
+    def letter(self) -> DeadLetter:
+        """Return the dead letter of this message."""
         return DeadLetter(
             received=self.received,
             topic=self.packet.topic,
             payload=self.packet.payload,
-            reason=self.faults[0].reason,
-            detail="; ".join(details),
+            reason=self.reason,
+            detail=self.detail,
             device_id=self.route.device_id if self.route else None,
-            redelivered=self.packet.duplicate,
         )
 
 
@@ -69,6 +82,7 @@ class Cut:
 
     routes: Routes
     arrivals: Arrivals
+    limits: RateLimits | None = None
     fed: list[tuple[list[PublishPacket], int]] = dataclasses.field(default_factory=list)
     # By identity of the kind: when a new catalogue adds a metric, rows of both widths may be in one cut.
     kinds: dict[int, KindRows] = dataclasses.field(default_factory=dict)
@@ -78,32 +92,43 @@ class Cut:
     unrouted: list[tuple[PublishPacket, int]] = dataclasses.field(default_factory=list)
     messages: int = 0
     size: int = 0  # bytes as they came, which bound our memory
+    redelivered: bool = False  # whether any message of it is
+    # Readings beyond their device's rate, by the identity of their packet and their own time.
+    excess: dict[tuple[int, int], Fault] = dataclasses.field(default_factory=dict)
+    limited: int = 0
     checked: list[ReadingBatch] | None = None
+    settled: Letters | None = None
+    parts: list[Cut] | None = None
+    stored: list[ReadingBatch] | None = None  # what was, once its transaction has committed
 
     def feed(self, packets: list[PublishPacket], received: int, size: int = 0) -> None:
         """Take what one read brought, the first packet at ``received`` (Unix µs), each next one 1 µs later.
 
         No two messages of a device then arrive at the same time, which is that of readings without one.
+        What is delivered again after its commit is only to be acknowledged.
         """
         self.fed.append((packets, received))
         self.messages += len(packets)
         self.size += size
         lookup, as_row = self.routes.lookup, msgspec.structs.astuple
         for arrived, packet in enumerate(packets, received):
-            received = self.arrivals.recall(packet, arrived) if packet.duplicate else arrived
+            if packet.duplicate:
+                if self.arrivals.knows(packet):
+                    continue
+                self.redelivered = True
             route = lookup(packet.topic)
             if route is None:
-                self.unrouted.append((packet, received))
+                self.unrouted.append((packet, arrived))
                 continue
             try:
                 record = route.decode(packet.payload)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                self._take_apart(packet, received, route)
+                self._take_apart(packet, arrived, route)
                 continue
             if type(record.ts) is float:
-                self._append(as_row(record)[:-1], packet, received, route)
+                self._append(as_row(record)[:-1], packet, arrived, route)
             else:
-                self._take_apart(packet, received, route)
+                self._take_apart(packet, arrived, route)
 
     def packet_ids(self) -> list[int]:
         """Return what to acknowledge, in order of receipt; messages of QoS 0 have nothing to."""
@@ -112,7 +137,15 @@ class Cut:
         ]
 
     def halves(self) -> list[Cut]:
-        """Return this cut as two, so that a row which the database refuses can be found."""
+        """Return this cut as two, so that a row which the database refuses can be found.
+
+        They stay the same over retries. What was beyond its device's rate stays so, and is not charged again.
+        """
+        if self.parts is None:
+            self.parts = self._halves()
+        return self.parts
+
+    def _halves(self) -> list[Cut]:
         every = [
             (packet, arrived)
             for packets, received in self.fed
@@ -121,7 +154,7 @@ class Cut:
         middle = len(every) // 2
         cuts = []
         for part in (every[:middle], every[middle:]):
-            cut = Cut(self.routes, self.arrivals)
+            cut = Cut(self.routes, self.arrivals, excess=self.excess)
             for packet, received in part:
                 cut.feed([packet], received)
             cuts.append(cut)
@@ -129,7 +162,7 @@ class Cut:
 
     def refuse(self, detail: str) -> None:
         """Make every message of this cut a dead letter that the database refused."""
-        self.checked = []
+        self.checked, self.settled, self.limited = [], None, 0
         self.faulty.clear()
         for packets, received in self.fed:
             for arrived, packet in enumerate(packets, received):
@@ -139,6 +172,32 @@ class Cut:
     def letters(self) -> list[DeadLetter]:
         """Return the dead letters, once ``check`` has found what is wrong."""
         return [message.letter() for message in self.faulty.values()]
+
+    def settle(self, quota: LetterQuota, now: int) -> Letters:
+        """Return which of the dead letters are kept whole, and which are counted in others.
+
+        As with ``check``, what was decided stays.
+        """
+        if self.settled is None:
+            kept: list[DeadLetter] = []
+            folds: dict[tuple[Target, Reason], list[Message]] = {}
+            for message in self.faulty.values():
+                packet, reason = message.packet, message.reason
+                self.arrivals.note(packet, message.received)
+                target = quota.fold_into(
+                    packet.topic, reason, message.received, now, has_device=message.route is not None
+                )
+                message.is_kept = target is None
+                if target is None:
+                    kept.append(message.letter())
+                    continue
+                if (target, reason) not in folds and len(folds) >= quota.policy.counted:
+                    target = quota.last(reason)
+                folds.setdefault((target, reason), []).append(message)
+            self.settled = Letters(
+                kept, [Fold(*target, len(many), many[-1].letter()) for (target, _), many in folds.items()]
+            )
+        return self.settled
 
     def _append(self, row: Row, packet: PublishPacket, received: int, route: Route) -> None:
         rows = self.kinds.get(id(route.kind))
@@ -211,7 +270,8 @@ class Cut:
             (Reason.TIME_IN_FUTURE, in_future(time, now, window)),
         ):
             for row in np.flatnonzero(wrong):
-                self._fault_of_row(rows, int(row), Fault(reason, _time_detail(int(time[row]), now, window)))
+                detail = functools.partial(_time_detail, int(time[row]), now, window)
+                self._fault_of_row(rows, int(row), Fault(reason, detail))
             keep &= ~wrong
         implausible = out_of_range(values, rows.kind)
         if implausible.any():
@@ -219,7 +279,40 @@ class Cut:
                 self._fault_of_row(rows, int(row), _range_fault(rows.kind, int(column), values[row, column]))
             values[implausible] = np.nan
         keep &= self._has_values(rows, values, implausible)
-        return batch if keep.all() else batch.take(keep)
+        kept = batch if keep.all() else batch.take(keep)
+        if self.limits is not None:
+            self._charge(self.limits, rows, kept, np.flatnonzero(keep), now)
+        return self._without_excess(rows, kept, np.flatnonzero(keep)) if self.excess else kept
+
+    def _charge(
+        self, limits: RateLimits, rows: KindRows, batch: ReadingBatch, places: npt.NDArray[np.intp], now: int
+    ) -> None:
+        """Charge a batch, whose rows are at these ``places`` among those of the kind, and note the excess."""
+        redelivered = None
+        if self.redelivered:
+            redelivered = np.array([rows.packets[place].duplicate for place in places], dtype=bool)
+        excess = limits.charge(batch, now, redelivered)
+        if excess is None:
+            return
+        for row, gap, expected in zip(
+            excess.rows.tolist(), excess.gap.tolist(), excess.expected.tolist(), strict=True
+        ):
+            packet = rows.packets[places[row]]
+            self.excess[id(packet), int(batch.time[row])] = Fault(
+                Reason.RATE_EXCEEDED, functools.partial(_rate_detail, gap / SECOND, expected / SECOND)
+            )
+
+    def _without_excess(
+        self, rows: KindRows, batch: ReadingBatch, places: npt.NDArray[np.intp]
+    ) -> ReadingBatch:
+        keep = np.ones(len(batch), dtype=bool)
+        for row, (place, time) in enumerate(zip(places.tolist(), batch.time.tolist(), strict=True)):
+            fault = self.excess.get((id(rows.packets[place]), time))
+            if fault is not None:
+                keep[row] = False
+                self._fault_of_row(rows, place, fault)
+        self.limited += int(np.count_nonzero(~keep))
+        return batch.take(keep)
 
     def _has_values(
         self, rows: KindRows, values: npt.NDArray[np.float64], implausible: npt.NDArray[np.bool_]
@@ -245,6 +338,13 @@ def _time_detail(time: int, now: int, window: TimeWindow) -> str:
     return (
         f"time {stated} is not between {limits}; set the device's clock, "
         'or leave "ts" out to have the time of arrival'
+    )
+
+
+def _rate_detail(gap: float, expected: float) -> str:
+    return (
+        f"a reading {gap:g} s after the one before it, by their own times, where one in {expected:g} s is expected; "
+        "send fewer, or have the device registered with the interval that it has"
     )
 
 

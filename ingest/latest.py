@@ -80,7 +80,10 @@ class LatestFlusher:
         if self._monotonic() < self._next_trim:
             return
         self._next_trim = self._monotonic() + _TRIM_EVERY_SECONDS
-        self._metrics.letters_trimmed.inc(await trim_letters(connection, self._options.keep_dead_letters))
+        trimmed = await trim_letters(
+            connection, self._options.keep_dead_letters, self._options.keep_dead_letters_days
+        )
+        self._metrics.letters_trimmed.inc(trimmed)
 
     async def close(self) -> None:
         """Drop the connection."""

@@ -20,11 +20,11 @@ class IngestMetrics:
         self.stored = self._counter("readings_stored", "Readings stored as new rows.")
         self.merged = self._counter("readings_merged", "Readings that completed a stored row.")
         self.duplicate = self._counter("readings_duplicate", "Readings that said nothing new.")
-        self.dead_letters = Counter(
-            "alatau_ingest_dead_letters", "Messages kept as dead letters.", ["reason"], registry=self.registry
+        self.limited = self._counter("readings_limited", "Readings refused for their device's rate.")
+        self.dead_letters = self._by_reason("dead_letters", "Messages kept as dead letters.")
+        self.letters_folded = self._by_reason(
+            "dead_letters_folded", "Refused messages counted in a kept dead letter."
         )
-        for reason in Reason:
-            self.dead_letters.labels(reason.value)
         self.reconnects = self._counter("broker_connections", "Connections made to the broker.")
         self.sessions_lost = self._counter(
             "broker_sessions_lost",
@@ -42,6 +42,8 @@ class IngestMetrics:
         self.broker_up = self._gauge("broker_connected", "1 while subscribed at the broker.")
         self.database_up = self._gauge("database_available", "1 while transactions commit.")
         self.devices = self._gauge("devices_known", "Devices that messages are routed to.")
+        self.limited_devices = self._gauge("devices_limited", "Devices limited within the last minute.")
+        self.refusal_alarm = self._gauge("refusal_alarm", "1 while nearly everything is refused.")
         self.cut_messages = self._histogram("cut_messages", "Messages in one transaction.", _SIZES)
         self.commit_seconds = self._histogram("commit_seconds", "Time of one transaction.", _SECONDS)
         self.lag_seconds = self._histogram(
@@ -52,6 +54,12 @@ class IngestMetrics:
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(f"alatau_ingest_{name}", text, registry=self.registry)
+
+    def _by_reason(self, name: str, text: str) -> Counter:
+        counter = Counter(f"alatau_ingest_{name}", text, ["reason"], registry=self.registry)
+        for reason in Reason:
+            counter.labels(reason.value)
+        return counter
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"alatau_ingest_{name}", text, registry=self.registry)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from ingest.alarm import AlarmPolicy
+from ingest.letters import LetterPolicy
+from ingest.limits import RatePolicy
 from ingest.session import SessionOptions
 from sensors.checks import TimeWindow
 from sensors.topics import Topics
@@ -22,6 +25,10 @@ class IngestOptions:
     pending_bytes: int = 128 * 1024**2  # of messages that wait for their commit; then reading pauses
     latest_interval_seconds: float = 1.0
     keep_dead_letters: int = 1_000_000
+    keep_dead_letters_days: float = 90.0
+    letters: LetterPolicy = dataclasses.field(default_factory=LetterPolicy)
+    rates: RatePolicy = dataclasses.field(default_factory=RatePolicy)
+    alarm: AlarmPolicy = dataclasses.field(default_factory=AlarmPolicy)
     drain_timeout_seconds: float = 20.0
     status_host: str = "127.0.0.1"
     status_port: int | None = None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ingest.decode import compile_decoder
+from ingest.limits import Intervals
 from sensors.catalogue import Catalogue
 from sensors.kinds import Kind
 from sensors.topics import Channel, Topics
@@ -18,6 +19,7 @@ class Route:
 
     device_id: int
     device: str
+    interval_seconds: float
     kind: Kind
     decode: Callable[[bytes], Any]
 
@@ -29,7 +31,8 @@ class Routes:
         self._topics = topics
         self._kinds: dict[str, tuple[Kind, Callable[[bytes], Any]]] = {}
         self._of_topic: dict[str, Route] = {}
-        self._ids: dict[str, tuple[int, str]] = {}
+        self._ids: dict[str, tuple[int, str, float]] = {}
+        self.intervals = Intervals()
         self.newest = 0  # the highest device number known
 
     @property
@@ -52,15 +55,19 @@ class Routes:
     def set_catalogue(self, catalogue: Catalogue) -> None:
         """Route by these kinds from now on."""
         self._kinds = {kind.name: (kind, compile_decoder(kind)) for kind in catalogue.kinds}
-        devices = [(number, device, kind) for device, (number, kind) in self._ids.items()]
+        devices = [(number, device, kind, seconds) for device, (number, kind, seconds) in self._ids.items()]
         self._of_topic.clear()
         self.add(devices)
 
-    def add(self, devices: Iterable[tuple[int, str, str]]) -> None:
-        """Add devices as (number, id, kind); those of a kind not yet known wait for the catalogue."""
-        for number, device, kind_name in devices:
-            self._ids[device] = (number, kind_name)
+    def add(self, devices: Iterable[tuple[int, str, str, float]]) -> None:
+        """Add devices, or what changed of them, as (number, id, kind, interval in s).
+
+        Those of a kind not yet known wait for the catalogue.
+        """
+        for number, device, kind_name, seconds in devices:
+            self._ids[device] = (number, kind_name, seconds)
+            self.intervals.set(number, seconds)
             self.newest = max(self.newest, number)
             if kind_name in self._kinds:
                 topic = self._topics.of(device, Channel.TELEMETRY)
-                self._of_topic[topic] = Route(number, device, *self._kinds[kind_name])
+                self._of_topic[topic] = Route(number, device, seconds, *self._kinds[kind_name])

@@ -17,6 +17,7 @@ from ingest.errors import SessionError
 from ingest.feedback import Feedback
 from ingest.intake import Cut, Message
 from ingest.latest import LatestFlusher
+from ingest.limits import RateLimits
 from ingest.metrics import IngestMetrics
 from ingest.options import IngestOptions
 from ingest.routes import Routes
@@ -43,6 +44,7 @@ class Ingest:
         self.metrics = IngestMetrics()
         self._routes = Routes(options.topics)
         self._arrivals = Arrivals()
+        self._limits = RateLimits(self._routes.intervals, options.rates)
         self._directory = Directory(options.database_url, self._routes)
         self._committer = Committer(options, self._directory, self.metrics, _now)
         self._latest = LatestFlusher(options, self.metrics, time.monotonic)
@@ -55,9 +57,11 @@ class Ingest:
         self._closing = False
         self._last_arrival = 0
         self.metrics.devices.set_function(lambda: len(self._routes))
+        self.metrics.limited_devices.set_function(lambda: self._limits.limited_devices(_now()))
+        self.metrics.refusal_alarm.set_function(lambda: self.is_refusing_most)
 
     def _new_cut(self) -> Cut:
-        return Cut(self._routes, self._arrivals)
+        return Cut(self._routes, self._arrivals, self._limits)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop``, then drain: what has arrived is committed and acknowledged; the broker keeps
@@ -194,24 +198,33 @@ class Ingest:
 
     async def _tell(self, cut: Cut, session: Session) -> None:
         """Tell devices why their messages were refused."""
+        now, withheld = _now(), 0
         for message in cut.faulty.values():
             device = self._device_of(message)
             if device is None:
                 continue
-            reason, detail = message.faults[0].reason, message.letter().detail
-            told = self._feedback.refuse(device, reason, detail, message.received, _now())
+            if self._feedback.withhold(device, now):
+                withheld += 1
+                continue
+            told = self._feedback.refuse(device, message.reason, message.detail, message.received, now)
             if told is None:
-                self.metrics.errors_withheld.inc()
                 continue
             self.metrics.errors_told.inc()
             with contextlib.suppress(OSError):
                 await session.publish(self.options.topics.of(device, Channel.ERRORS), told)
+        self.metrics.errors_withheld.inc(withheld)
 
     def _device_of(self, message: Message) -> str | None:
         if message.route is not None:
             return message.route.device
-        unknown = message.faults[0].reason is Reason.UNKNOWN_DEVICE
+        # Who sends on ever new topics is told no more of them than are kept.
+        unknown = message.reason is Reason.UNKNOWN_DEVICE and message.is_kept
         return self._routes.device_of(message.packet.topic) if unknown else None
+
+    @property
+    def is_refusing_most(self) -> bool:
+        """Whether nearly everything of the last minute was refused."""
+        return self._committer.alarm.is_raised(_now())
 
     # -- for the status port ----------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from storage.kinds import Connection
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A refused message on its way in; ``received`` in Unix µs, ``redelivered`` if it was sent again."""
+    """A refused message on its way in; ``received`` in Unix µs."""
 
     received: int
     topic: str
@@ -22,7 +22,27 @@ class DeadLetter:
     reason: Reason
     detail: str
     device_id: int | None = None
-    redelivered: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fold:
+    """Refused messages, ``count`` of them, that are only counted: in the letter of this topic and arrival (Unix µs).
+
+    The reason is that of ``letter``, the last of them, which is kept when there is no such letter any more.
+    """
+
+    topic: str
+    received: int
+    count: int
+    letter: DeadLetter
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Letters:
+    """What one transaction keeps of refused messages."""
+
+    kept: Sequence[DeadLetter] = ()
+    folds: Sequence[Fold] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,35 +57,69 @@ class StoredLetter:
     reason: str
     detail: str
     device: str | None
+    repeats: int  # further messages of this topic and reason that are only counted here
     replayed_at: dt.datetime | None
     replay_verdict: str | None
 
 
 async def insert_letters(connection: Connection, letters: Sequence[DeadLetter]) -> None:
-    """Keep the letters. One that the broker delivers again is kept once."""
+    """Keep the letters."""
     if not letters:
         return
     await connection.execute(
         """
         INSERT INTO alatau.dead_letter (received_at, topic, payload, reason, detail, device_id)
-        SELECT received_at, topic, payload, reason, detail, device_id
-        FROM unnest($1::timestamptz[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::int[],
-                    $7::boolean[])
-             AS new (received_at, topic, payload, reason, detail, device_id, redelivered)
-        WHERE NOT (redelivered AND EXISTS (
-            SELECT FROM alatau.dead_letter old
-            WHERE md5(old.topic) = md5(new.topic) AND old.topic = new.topic AND old.payload = new.payload
-                  AND old.reason = new.reason AND old.received_at > new.received_at - interval '7 days'))
+        SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::int[])
         """,
+        *_columns(letters),
+    )
+
+
+async def fold_letters(connection: Connection, folds: Sequence[Fold]) -> None:
+    """Count messages in the letters they are folded into; keep one of them where there is no such letter."""
+    if not folds:
+        return
+    await connection.execute(
+        """
+        WITH target AS MATERIALIZED (
+            SELECT given.*, kept.dead_letter_id
+            FROM unnest($1::timestamptz[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::int[],
+                        $7::text[], $8::timestamptz[], $9::bigint[])
+                 AS given (received_at, topic, payload, reason, detail, device_id, of_topic, of_time, count)
+            LEFT JOIN LATERAL (
+                SELECT dead_letter_id FROM alatau.dead_letter old
+                WHERE md5(old.topic) = md5(of_topic) AND old.received_at = of_time AND old.topic = of_topic
+                      AND old.reason || '' = given.reason  -- no index on the reason finds it as fast
+                LIMIT 1 FOR UPDATE) kept ON true
+        ), counted AS (
+            UPDATE alatau.dead_letter SET repeats = repeats + count
+            FROM target WHERE dead_letter.dead_letter_id = target.dead_letter_id
+        )
+        INSERT INTO alatau.dead_letter (received_at, topic, payload, reason, detail, device_id, repeats)
+        SELECT received_at, topic, payload, reason, detail, device_id, count - 1
+        FROM target WHERE dead_letter_id IS NULL
+        """,
+        *_columns([fold.letter for fold in folds]),
+        [_text(fold.topic) for fold in folds],
+        [from_microseconds(fold.received) for fold in folds],
+        [fold.count for fold in folds],
+    )
+
+
+def _columns(letters: Sequence[DeadLetter]) -> tuple[list[Any], ...]:
+    return (
         [from_microseconds(letter.received) for letter in letters],
-        # PostgreSQL's text holds every character but NUL, which MQTT forbids in topics too.
-        [letter.topic.replace("\0", "\ufffd") for letter in letters],
+        [_text(letter.topic) for letter in letters],
         [letter.payload for letter in letters],
         [letter.reason.value for letter in letters],
-        [letter.detail.replace("\0", "\ufffd") for letter in letters],
+        [_text(letter.detail) for letter in letters],
         [letter.device_id for letter in letters],
-        [letter.redelivered for letter in letters],
     )
+
+
+def _text(text: str) -> str:
+    # PostgreSQL's text holds every character but NUL, which MQTT forbids in topics too.
+    return text.replace("\0", "\ufffd")
 
 
 # How much of a payload a list shows: a page of large ones must stay an answer, not a download.
@@ -73,7 +127,8 @@ LISTED_BYTES = 4096
 
 _SELECT = """
     SELECT dead_letter_id, received_at, topic, substring(payload FROM 1 FOR $3) AS payload,
-           length(payload) AS payload_bytes, reason, detail, device.id AS device, replayed_at, replay_verdict
+           length(payload) AS payload_bytes, reason, detail, device.id AS device, repeats,
+           replayed_at, replay_verdict
     FROM alatau.dead_letter LEFT JOIN alatau.device USING (device_id)
 """
 _CHOSEN = """
@@ -149,13 +204,25 @@ async def note_replay(connection: Connection, number: int, verdict: str, *, acce
     )
 
 
-async def trim_letters(connection: Connection, keep: int) -> int:
-    """Delete all but the newest ``keep`` letters, and return how many went: the table is bounded."""
+async def trim_letters(connection: Connection, keep: int, days: float) -> int:
+    """Delete all but the newest ``keep`` letters of the last ``days``, and return how many went.
+
+    Numbers rise with the time of arrival, so both bounds are one number, and finding it reads little: only a
+    table that may have grown past the bound is counted, and from the oldest only what will go.
+    """
     status = await connection.execute(
         """
         DELETE FROM alatau.dead_letter WHERE dead_letter_id <= (
-            SELECT dead_letter_id FROM alatau.dead_letter ORDER BY dead_letter_id DESC OFFSET $1 LIMIT 1)
+            SELECT dead_letter_id FROM alatau.dead_letter
+            WHERE (SELECT max(dead_letter_id) - min(dead_letter_id) >= $1 FROM alatau.dead_letter)
+            ORDER BY dead_letter_id DESC OFFSET $1 LIMIT 1)
+        OR dead_letter_id < COALESCE(
+            (SELECT dead_letter_id FROM alatau.dead_letter
+             WHERE received_at >= now() - make_interval(secs => $2::float8 * 86400)
+             ORDER BY dead_letter_id LIMIT 1),
+            (SELECT max(dead_letter_id) + 1 FROM alatau.dead_letter))
         """,
         keep,
+        days,
     )
     return int(status.rpartition(" ")[2])

@@ -15,6 +15,7 @@ from sensors.times import from_microseconds, parse_duration, parse_timestamp
 from storage.kinds import Connection
 
 DEVICES_CHANNEL = "alatau_devices"
+DEVICES_CHANGED = "changed"  # what it says when known devices changed; nothing, when new ones were added
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ async def update_devices(connection: Connection, specs: Sequence[DeviceSpec], ca
         )
         changed += int(status.rpartition(" ")[2])
     if changed:
-        await connection.execute("SELECT pg_notify($1, '')", DEVICES_CHANNEL)
+        await connection.execute("SELECT pg_notify($1, $2)", DEVICES_CHANNEL, DEVICES_CHANGED)
     return changed
 
 
@@ -181,20 +182,19 @@ async def list_devices(
     return [_device(row) for row in rows]
 
 
-async def load_routes(connection: Connection, after: int = 0) -> list[tuple[int, str, str]]:
-    """Return (number, id, kind) of every device registered after a number: what ingest needs to route."""
-    rows = await connection.fetch(
-        "SELECT device_id, id, kind FROM alatau.device WHERE device_id > $1 ORDER BY device_id", after
-    )
-    return [(row["device_id"], row["id"], row["kind"]) for row in rows]
+_ROUTE = "SELECT device_id, id, kind, interval_seconds FROM alatau.device"
 
 
-async def find_routes(connection: Connection, devices: Sequence[str]) -> list[tuple[int, str, str]]:
-    """Return (number, id, kind) of those of some devices that are registered."""
-    rows = await connection.fetch(
-        "SELECT device_id, id, kind FROM alatau.device WHERE id = ANY($1::text[])", devices
-    )
-    return [(row["device_id"], row["id"], row["kind"]) for row in rows]
+async def load_routes(connection: Connection, after: int = 0) -> list[tuple[int, str, str, float]]:
+    """Return (number, id, kind, interval in s) of every device registered after a number: what routes a message."""
+    rows = await connection.fetch(f"{_ROUTE} WHERE device_id > $1 ORDER BY device_id", after)
+    return [tuple(row) for row in rows]
+
+
+async def find_routes(connection: Connection, devices: Sequence[str]) -> list[tuple[int, str, str, float]]:
+    """Return (number, id, kind, interval in s) of those of some devices that are registered."""
+    rows = await connection.fetch(f"{_ROUTE} WHERE id = ANY($1::text[])", devices)
+    return [tuple(row) for row in rows]
 
 
 async def load_credentials(connection: Connection) -> dict[str, Credential]:

@@ -11,7 +11,7 @@ from sensors.kinds import Kind
 from sensors.readings import ReadingBatch
 from storage.arrivals import store_arrivals
 from storage.copy import copy_stream, encode_readings, reading_columns
-from storage.dead_letters import DeadLetter, insert_letters
+from storage.dead_letters import Letters, fold_letters, insert_letters
 from storage.kinds import SCHEMA, table
 
 
@@ -35,7 +35,7 @@ class Batch:
     times of arrival as (worker, slot, records)."""
 
     readings: Sequence[ReadingBatch]
-    letters: Sequence[DeadLetter] = ()
+    letters: Letters = Letters()  # noqa: RUF009 - frozen
     arrivals: tuple[str, int, bytes] | None = None
 
 
@@ -65,9 +65,11 @@ async def write(connection: asyncpg.Connection, batch: Batch) -> Written:
 
 
 async def _write_rest(connection: asyncpg.Connection, batch: Batch) -> None:
-    await insert_letters(connection, batch.letters)
-    if batch.arrivals:
-        await store_arrivals(connection, *batch.arrivals)
+    # Rows are stored once by their key; letters have none, but the slot tells whether they are stored already.
+    if batch.arrivals and not await store_arrivals(connection, *batch.arrivals):
+        return
+    await insert_letters(connection, batch.letters.kept)
+    await fold_letters(connection, batch.letters.folds)
 
 
 async def _copy(

@@ -6,7 +6,7 @@ GRANT USAGE ON SCHEMA alatau, reading TO alatau_ingest, alatau_api;
 GRANT SELECT ON public.alembic_version TO alatau_ingest, alatau_api;
 GRANT SELECT ON alatau.catalogue_version, alatau.district, alatau.device TO alatau_ingest, alatau_api;
 GRANT SELECT, INSERT ON alatau.dead_letter TO alatau_ingest;
-GRANT DELETE ON alatau.dead_letter TO alatau_ingest;
+GRANT DELETE, UPDATE (repeats) ON alatau.dead_letter TO alatau_ingest;
 GRANT SELECT, INSERT, UPDATE ON alatau.ingest_arrivals TO alatau_ingest;
 GRANT SELECT, INSERT, UPDATE ON alatau.latest TO alatau_ingest;
 GRANT SELECT ON alatau.dead_letter, alatau.latest, alatau.api_key TO alatau_api;

@@ -7,7 +7,7 @@ import pytest
 
 from sensors.checks import Reason
 from sensors.times import to_microseconds
-from storage.dead_letters import DeadLetter, insert_letters, note_replay
+from storage.dead_letters import DeadLetter, Fold, fold_letters, insert_letters, note_replay
 from tests.api.answers import NOW, every_page, fetch, problem
 from tests.cities import City
 
@@ -17,14 +17,16 @@ TOPIC = "alatau/v1/air-1/telemetry"
 @pytest.fixture(scope="module", autouse=True)
 async def _letters(city: City) -> None:
     received = to_microseconds(NOW)
+    ghost = DeadLetter(received, "alatau/v1/ghost/telemetry", b"{}", Reason.UNKNOWN_DEVICE, "ghost")
     await insert_letters(
         city.ingest,
         [
             DeadLetter(received, TOPIC, b"\xff\x00", Reason.UNDECODABLE, "no JSON", city.number["air-1"]),
             DeadLetter(received, TOPIC, b'{"pm": 1}', Reason.UNKNOWN_METRIC, "pm", city.number["air-1"]),
-            DeadLetter(received, "alatau/v1/ghost/telemetry", b"{}", Reason.UNKNOWN_DEVICE, "ghost"),
+            ghost,
         ],
     )
+    await fold_letters(city.ingest, [Fold(ghost.topic, received, 4, ghost)])
     first = await city.owner.fetchval("SELECT min(dead_letter_id) FROM alatau.dead_letter")
     await note_replay(city.owner, first, "stored", accepted=True)
 
@@ -59,6 +61,13 @@ async def test_the_raw_bytes_are_kept_and_shown_as_text_where_they_are_text(
     assert raw["payload_text"] is None
     assert text["payload_text"] == '{"pm": 1}'
     assert (raw["replay_verdict"], text["replay_verdict"]) == ("stored", None)
+
+
+async def test_messages_that_were_only_counted_are_shown_with_the_letter_kept(
+    client: httpx2.AsyncClient,
+) -> None:
+    letters = (await fetch(client, "dead-letters"))["dead_letters"]
+    assert [letter["repeats"] for letter in letters] == [4, 0, 0]
 
 
 async def test_one_letter_is_found_by_its_number(client: httpx2.AsyncClient) -> None:

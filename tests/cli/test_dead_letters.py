@@ -74,6 +74,15 @@ async def test_a_letter_is_stored_once_its_cause_is_mended(
     assert "accepted, 1 readings stored" in alatau("dead-letters", "show", number).out
 
 
+async def test_messages_that_were_only_counted_are_shown_with_the_letter_kept(
+    alatau: Alatau, connection: asyncpg.Connection, device: str
+) -> None:
+    number = await refuse(connection, device, {"pm2_5": 10})
+    await connection.execute("UPDATE alatau.dead_letter SET repeats = 1234 WHERE dead_letter_id = $1", number)
+    assert "1,234" in alatau("dead-letters", "list").out
+    assert "repeats 1,234" in alatau("dead-letters", "show", str(number)).out
+
+
 async def test_a_replay_feeds_those_that_wait_of_one_reason_and_device(
     alatau: Alatau, connection: asyncpg.Connection, device: str
 ) -> None:

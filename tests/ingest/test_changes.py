@@ -121,7 +121,7 @@ async def test_a_database_that_hangs_is_seen(rig: Rig) -> None:
 def test_a_repeated_check_finds_the_same_and_says_it_once(catalogue: Catalogue) -> None:
     routes = Routes(Topics())
     routes.set_catalogue(catalogue)
-    routes.add([(1, "a", "noise")])
+    routes.add([(1, "a", "noise", 60.0)])
     cut = Cut(routes, Arrivals())
     cut.feed([packet(b'{"laeq": 999}'), packet(b'{"laeq": 60}')], NOW)
     first = cut.check(NOW, TimeWindow())
@@ -133,7 +133,7 @@ def test_a_repeated_check_finds_the_same_and_says_it_once(catalogue: Catalogue) 
 def test_only_the_first_faults_of_a_message_are_explained(catalogue: Catalogue) -> None:
     routes = Routes(Topics())
     routes.set_catalogue(catalogue)
-    routes.add([(1, "a", "noise")])
+    routes.add([(1, "a", "noise", 60.0)])
     cut = Cut(routes, Arrivals())
     cut.feed([packet(json.dumps({f"laeq_{n}": 1 for n in range(1000)}).encode())], NOW)
     (letter,) = cut.letters()

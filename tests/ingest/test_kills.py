@@ -77,7 +77,7 @@ def worker(rig: Rig, tmp_path: pathlib.Path) -> Iterator[Worker]:
 
 
 async def register(rig: Rig, load: Load) -> None:
-    specs = [DeviceSpec(name, load.kind, "gate") for name in device_names(load)]
+    specs = [DeviceSpec(name, load.kind, "gate", interval=load.interval) for name in device_names(load)]
     await register_devices(rig.connection, specs, rig.catalogue)
 
 

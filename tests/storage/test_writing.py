@@ -17,9 +17,9 @@ from sensors.catalogue import Catalogue
 from sensors.checks import Reason
 from sensors.kinds import DeviceSpec, Kind
 from sensors.readings import ReadingBatch
-from sensors.times import SECOND
+from sensors.times import DAY, SECOND
 from storage.database import connect, read_edition
-from storage.dead_letters import DeadLetter, trim_letters
+from storage.dead_letters import DeadLetter, Fold, Letters, trim_letters
 from storage.devices import register_devices
 from storage.errors import PermanentError, RetryableError, classify
 from storage.latest import flush_latest, heal_latest
@@ -116,7 +116,9 @@ async def test_readings_letters_and_arrivals_are_one_transaction(
 ) -> None:
     letter = DeadLetter(NOW, "topic-of-this-test", b"x", Reason.UNDECODABLE, "why", device_id=-1)
     with pytest.raises(asyncpg.ForeignKeyViolationError):
-        await write(ingest, Batch([batch_of(noise, device, {0: [1, 1, 1]})], [letter], ("w", 0, b"")))
+        await write(
+            ingest, Batch([batch_of(noise, device, {0: [1, 1, 1]})], Letters([letter]), ("w", 0, b""))
+        )
     assert await stored(ingest, device) == {}
     assert await owner.fetchval("SELECT count(*) FROM alatau.ingest_arrivals WHERE worker = 'w'") == 0
 
@@ -136,22 +138,69 @@ async def test_two_writers_of_the_same_rows_store_them_once(
     assert len(await stored(ingest, device)) == 2000
 
 
-async def test_a_redelivered_letter_is_kept_once_and_a_repeated_one_each_time(
+async def repeats(owner: asyncpg.Connection, topic: str) -> list[int]:
+    rows = await owner.fetch(
+        "SELECT repeats FROM alatau.dead_letter WHERE topic = $1 ORDER BY dead_letter_id", topic
+    )
+    return [row["repeats"] for row in rows]
+
+
+async def test_letters_of_a_transaction_that_had_committed_unknown_to_us_are_kept_once(
     ingest: asyncpg.Connection, owner: asyncpg.Connection
 ) -> None:
-    def letter(*, redelivered: bool) -> DeadLetter:
-        topic = "kept-once"
-        return DeadLetter(NOW, topic, b"\x00\xff", Reason.UNDECODABLE, "why\0", redelivered=redelivered)
+    def letters(received: int) -> Letters:
+        letter = DeadLetter(received, "kept-once", b"\x00\xff", Reason.UNDECODABLE, "why\0")
+        return Letters([letter], [Fold("kept-once", received, 5, letter)])
 
-    for redelivered in (False, True, False, True):
-        await write(ingest, Batch([], [letter(redelivered=redelivered)]))
-    assert await owner.fetchval("SELECT count(*) FROM alatau.dead_letter WHERE topic = 'kept-once'") == 2
+    for _ in range(3):
+        await write(ingest, Batch([], letters(NOW), ("w-once", 0, b"these messages")))
+    assert await repeats(owner, "kept-once") == [5]
+    await write(ingest, Batch([], letters(NOW + 1), ("w-once", 0, b"other messages, in the same slot")))
+    assert await repeats(owner, "kept-once") == [5, 5]
+
+
+async def test_messages_are_counted_in_the_letter_they_are_folded_into(
+    ingest: asyncpg.Connection, owner: asyncpg.Connection
+) -> None:
+    old, new, other = (
+        DeadLetter(NOW, "counted", b"old", Reason.UNDECODABLE, "why"),
+        DeadLetter(NOW + 1, "counted", b"new", Reason.UNDECODABLE, "why"),
+        DeadLetter(NOW + 2, "counted", b"other", Reason.WRONG_TYPE, "why"),
+    )
+    await write(ingest, Batch([], Letters([old, new, other])))
+    await write(
+        ingest,
+        Batch([], Letters(folds=[Fold("counted", NOW + 1, 7, old), Fold("counted", NOW + 2, 2, other)])),
+    )
+    assert await repeats(owner, "counted") == [0, 7, 2]
+
+
+async def test_messages_whose_letter_is_gone_keep_one_of_them(
+    ingest: asyncpg.Connection, owner: asyncpg.Connection
+) -> None:
+    letter = DeadLetter(NOW, "alone", b"x", Reason.UNDECODABLE, "why")
+    await write(ingest, Batch([], Letters(folds=[Fold("gone", NOW, 3, letter)])))
+    assert await repeats(owner, "alone") == [2]
+
+
+async def test_dead_letters_are_bounded_by_age(owner: asyncpg.Connection, ingest: asyncpg.Connection) -> None:
+    await owner.execute("DELETE FROM alatau.dead_letter")
+    now = int(await owner.fetchval("SELECT extract(epoch FROM now()) * 1000000"))
+    ages = [92, 91, 89, 0]
+    letters = [DeadLetter(now - age * DAY, f"{age} days", b"", Reason.UNDECODABLE, "") for age in ages]
+    await write(ingest, Batch([], Letters(letters)))
+    assert await trim_letters(ingest, 100, days=90) == 2
+    assert await trim_letters(ingest, 100, days=90) == 0
+    rows = await owner.fetch("SELECT topic FROM alatau.dead_letter ORDER BY dead_letter_id")
+    assert [row["topic"] for row in rows] == ["89 days", "0 days"]
+    await owner.execute("UPDATE alatau.dead_letter SET received_at = now() - interval '1 year'")
+    assert await trim_letters(ingest, 100, days=90) == 2
 
 
 async def test_dead_letters_are_bounded(owner: asyncpg.Connection, ingest: asyncpg.Connection) -> None:
     letters = [DeadLetter(NOW, f"bounded-{n}", b"", Reason.UNDECODABLE, "") for n in range(20)]
-    await write(ingest, Batch([], letters))
-    await trim_letters(ingest, 5)
+    await write(ingest, Batch([], Letters(letters)))
+    await trim_letters(ingest, 5, days=36_500)
     topics = await owner.fetch("SELECT topic FROM alatau.dead_letter ORDER BY dead_letter_id")
     assert [row["topic"] for row in topics] == [f"bounded-{n}" for n in range(15, 20)]
 
