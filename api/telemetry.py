@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -15,6 +15,7 @@ class ApiMetrics:
 
     def __init__(self, registry: CollectorRegistry, in_use: Callable[[], int], pool_size: int) -> None:
         self.registry = registry
+        ProcessCollector(registry=registry)
         self._requests = Counter(
             "alatau_api_requests", "Requests answered.", ["method", "route", "status"], registry=registry
         )

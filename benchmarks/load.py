@@ -59,11 +59,6 @@ class Load:
         """How many of its messages are good readings."""
         return self.count if not self.bad else int((choose_bad(self.count, self.bad, self.seed) < 0).sum())
 
-    @property
-    def interval(self) -> str:
-        """What its devices are registered with, so that sending a reading each step is what they should."""
-        return f"PT{self.step / 1000:g}S"
-
 
 def device_names(load: Load) -> list[str]:
     """Return the ids of the devices that send."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import orjson
 
 from broker.secrets import HashedSecret
-from sensors.topics import DEVICE_RECEIVES, DEVICE_SENDS, Channel, Topics
+from sensors.topics import BROKER_RETAINED, BROKER_STORED, DEVICE_RECEIVES, DEVICE_SENDS, Channel, Topics
 
 
 class Service(enum.StrEnum):
@@ -61,6 +61,12 @@ def _roles(topics: Topics) -> dict[str, list[Rule]]:
             Rule("publishClientSend", topics.every(Channel.ERRORS)),
             Rule("publishClientSend", topics.every(Channel.STORED)),
             Rule("unsubscribePattern", f"{topics.root}/#"),
+            # What the broker holds for it.
+            *(
+                Rule(kind, count)
+                for count in (BROKER_STORED, BROKER_RETAINED)
+                for kind in ("subscribePattern", "publishClientReceive")
+            ),
         ],
         # A gateway: it speaks for devices other than itself, so only a simulated city gets this account.
         Service.SIMULATOR: [

@@ -69,6 +69,9 @@ persistence true
 persistence_location {seen}/
 autosave_interval {options.autosave_seconds}
 
+# How old, at most, its count of held messages is that ingest reads.
+sys_interval 2
+
 # Small packets, many of them.
 set_tcp_nodelay true
 log_dest stdout

@@ -7,11 +7,17 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 
 import prometheus_client
 import structlog
 import uvloop
+
+from cli.repetition import Repetition
+
+# One line a minute of the same incident.
+_REPEATED_AFTER_SECONDS = 60.0
 
 
 def configure_logs() -> None:
@@ -20,6 +26,7 @@ def configure_logs() -> None:
     renderer = structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
+            Repetition(_REPEATED_AFTER_SECONDS, time.monotonic),
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -29,7 +36,20 @@ def configure_logs() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, handlers=[_Libraries()], force=True)
+
+
+class _Libraries(logging.Handler):
+    """Writes what libraries log as lines of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; what a library tries again by itself needs no traceback."""
+        about: dict[str, object] = {"logger": record.name}
+        if record.exc_info and record.levelno < logging.ERROR:
+            about["error"] = str(record.exc_info[1])
+        elif record.exc_info:
+            about["exc_info"] = record.exc_info
+        structlog.get_logger().log(record.levelno, record.getMessage(), **about)
 
 
 def configure_metrics() -> None:
@@ -38,7 +58,8 @@ def configure_metrics() -> None:
 
 
 def run_until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Run ``work`` until it ends; SIGINT or SIGTERM sets its event, a second one ends the process at once.
+    """Run ``work`` until it ends; SIGINT or SIGTERM sets its event, a second one ends the process at once,
+    with 130 or 143.
 
     Ending at once loses nothing: what is not acknowledged is the broker's, what is not committed not ours.
     """
@@ -46,13 +67,13 @@ def run_until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     async def supervised() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
-        def on_signal() -> None:
+        def on_signal(number: signal.Signals) -> None:
             if stop.is_set():
-                os._exit(130)
+                os._exit(128 + number)  # as a shell says of a program that a signal ended
             stop.set()
 
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, on_signal)
+            loop.add_signal_handler(number, on_signal, number)
         await work(stop)
 
     uvloop.run(supervised())

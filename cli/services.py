@@ -13,6 +13,7 @@ import urllib.parse
 from typing import Annotated
 
 import orjson
+import structlog
 import typer
 import uvicorn
 
@@ -29,8 +30,10 @@ from cli.connections import (
     stack_secrets,
 )
 from cli.console import answers, errors
+from cli.ingest_status import show_status
 from cli.process import configure_logs, configure_metrics, run_until_stopped
 from cli.settings import Settings, SettingsError, load_settings
+from cli.workers import run_workers
 from ingest.options import IngestOptions
 from ingest.service import Ingest
 from ingest.session import SessionOptions
@@ -130,27 +133,53 @@ def _session(settings: Settings, worker: int) -> SessionOptions:
 
 def ingest(
     worker: Annotated[
-        int, typer.Option(help="This worker's number; each needs its own, and keeps it over restarts.")
+        int, typer.Option(min=0, help="This worker's number; each needs its own, and keeps it over restarts.")
     ] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Run so many, numbered from --worker on; ports count up likewise."),
+    ] = None,
+    status: Annotated[bool, typer.Option("--status", help="Show what running workers do.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --status: as one JSON object.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="With --status: again each second.")] = False,
 ) -> None:
     """Receive readings from the broker and store them; acknowledge each only after its commit.
 
     [dim]Examples:[/]
       alatau ingest
+      alatau ingest --workers 2
+      alatau ingest --status --watch
       ALATAU_INGEST_PORT=8011 alatau ingest --worker 1
     """
+    settings = load_settings()
+    if status:
+        show_status(settings, workers, as_json=as_json, watch=watch)
+    elif as_json or watch:
+        raise typer.BadParameter("--json and --watch go with --status")
+    elif workers is None or workers == 1:
+        _ingest(settings, worker)
+    else:
+        configure_logs()
+        # What is wrong with the settings is said once, and not by each worker again and again.
+        _ingest_options(settings, worker)
+        run_until_stopped(lambda stop: run_workers(settings, worker, workers, stop))
+
+
+def _ingest_options(settings: Settings, worker: int) -> IngestOptions:
+    return IngestOptions(
+        database_url=database_url(settings, INGEST_ROLE),
+        session=_session(settings, worker),
+        topics=Topics(settings.topic_root),
+        status_host=settings.ingest_host,
+        status_port=settings.ingest_port,
+    )
+
+
+def _ingest(settings: Settings, worker: int) -> None:
     configure_logs()
     configure_metrics()
-    settings = load_settings()
-    service = Ingest(
-        IngestOptions(
-            database_url=database_url(settings, INGEST_ROLE),
-            session=_session(settings, worker),
-            topics=Topics(settings.topic_root),
-            status_host=settings.ingest_host,
-            status_port=settings.ingest_port,
-        )
-    )
+    structlog.contextvars.bind_contextvars(worker=worker)
+    service = Ingest(_ingest_options(settings, worker))
 
     async def work(stop: asyncio.Event) -> None:
         server = status_server(service)

@@ -26,6 +26,7 @@ from storage.writer import Batch, Written, write
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 # A transaction takes a fraction of a second; after this the database hangs, and a fresh connection may not.
 _DEADLINE_SECONDS = 30.0
+_AWAY = "database away; nothing is acknowledged until it is back"
 log = structlog.get_logger("ingest.commit")
 
 
@@ -49,7 +50,6 @@ class Committer:
     def note_available(self, *, available: bool) -> None:
         """Note whether the database answers."""
         self.is_available = available
-        self._metrics.database_up.set(int(available))
 
     def seconds_in_transaction(self) -> float:
         """Return for how long the transaction under way has been so; 0 when there is none."""
@@ -76,15 +76,14 @@ class Committer:
             except RetryableError as error:
                 self.note_available(available=False)
                 self._metrics.retries.inc()
-                if not away:
-                    log.warning("database away; nothing is acknowledged until it is back", error=str(error))
+                log.warning(_AWAY, error=str(error))
                 away = True
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
             self.note_available(available=True)
             if away:
-                log.info("database is back", messages=cut.messages)
+                log.info("database is back", messages=cut.messages, ends=(_AWAY,))
             return readings
 
     async def _store(self, cut: Cut) -> list[ReadingBatch]:
@@ -170,6 +169,11 @@ class Committer:
         elif self._was_raised and not is_raised:
             log.info("most messages are accepted again", summary=self.alarm.summary())
         self._was_raised = is_raised
+
+    def abort(self) -> None:
+        """Drop the connection at once, and with it the transaction that may be under way."""
+        if self._connection is not None:
+            self._connection.terminate()
 
     async def close(self) -> None:
         """Close the connection."""

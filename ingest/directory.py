@@ -78,8 +78,7 @@ class Directory:
                     await self.refresh()
                     away = False
                 except StorageError as error:
-                    if not away:
-                        log.warning("devices can't be refreshed; going on with those known", error=str(error))
+                    log.warning("devices can't be refreshed; going on with those known", error=str(error))
                     away = True
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(1.0 if away else _POLL_SECONDS):

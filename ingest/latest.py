@@ -36,7 +36,7 @@ class LatestFlusher:
         self._pending: dict[int, list[ReadingBatch]] = {}  # by identity of the kind, as in a cut
         self._connection: asyncpg.Connection | None = None
         self._next_trim = 0.0
-        self._away = False
+        self.is_away = False  # found out even while nothing arrives
 
     def add(self, batches: list[ReadingBatch]) -> None:
         """Take committed readings."""
@@ -57,18 +57,17 @@ class LatestFlusher:
             for batches in pending.values():
                 await flush_latest(connection, batches)
             await self._trim(connection)
-            self._away = False
         except Exception as error:
             if classify(error) is None:
                 raise
-            if not self._away:
-                log.warning("latest values wait for the database", error=str(error))
-            self._away = True
+            log.warning("latest values wait for the database", error=str(error))
             await self.close()
 
     async def _open(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
+            self.is_away = True
             connection = await connect(self._options.database_url, application="alatau-ingest-latest")
+            self.is_away = False
             self._connection = connection
             # After every gap, ours or the database's, rows may be ahead of the latest values.
             stored = await load_catalogue(connection)

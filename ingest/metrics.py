@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from sensors.checks import Reason
 
@@ -15,6 +15,7 @@ class IngestMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self.received = self._counter("messages_received", "Messages taken from the broker.")
         self.acknowledged = self._counter("messages_acknowledged", "Messages acknowledged after commit.")
         self.stored = self._counter("readings_stored", "Readings stored as new rows.")
@@ -41,6 +42,9 @@ class IngestMetrics:
         self.in_flight = self._gauge("messages_in_flight", "Messages taken and not yet acknowledged.")
         self.broker_up = self._gauge("broker_connected", "1 while subscribed at the broker.")
         self.database_up = self._gauge("database_available", "1 while transactions commit.")
+        self.backlog = self._gauge(
+            "broker_backlog_messages", "Messages that the broker holds, as it says itself; NaN: it doesn't."
+        )
         self.devices = self._gauge("devices_known", "Devices that messages are routed to.")
         self.limited_devices = self._gauge("devices_limited", "Devices limited within the last minute.")
         self.refusal_alarm = self._gauge("refusal_alarm", "1 while nearly everything is refused.")
@@ -51,6 +55,10 @@ class IngestMetrics:
             "From a reading's own time to its commit; one sample per transaction and kind.",
             _SECONDS,
         )
+
+    def messages_held(self) -> int:
+        """Return how many messages are taken and not yet acknowledged."""
+        return int(next(iter(self.in_flight.collect())).samples[0].value)
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(f"alatau_ingest_{name}", text, registry=self.registry)

@@ -11,15 +11,17 @@ import structlog
 from mqtt5 import PublishPacket
 
 from ingest.arrivals import Arrivals
+from ingest.backlog import Backlog
 from ingest.commit import Committer
 from ingest.directory import Directory
-from ingest.errors import SessionError
+from ingest.errors import RefusedError, SessionError
 from ingest.feedback import Feedback
 from ingest.intake import Cut, Message
 from ingest.latest import LatestFlusher
 from ingest.limits import RateLimits
 from ingest.metrics import IngestMetrics
 from ingest.options import IngestOptions
+from ingest.readiness import Facts, Readiness, judge
 from ingest.routes import Routes
 from ingest.session import Session
 from sensors.checks import Reason
@@ -28,7 +30,10 @@ from storage.arrivals import load_arrivals
 from storage.errors import StorageError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
-_SLOW_SECONDS = 5.0
+_LAST_FLUSH_SECONDS = 3.0
+# One event for each incident: ``cli/repetition.py`` writes it once a minute, however often it happens.
+_AWAY, _REFUSED = "broker away; trying again", "the broker refuses us; trying again"
+_LOST = "connection to the broker lost"
 log = structlog.get_logger("ingest")
 
 
@@ -56,9 +61,12 @@ class Ingest:
         self._drained.set()
         self._closing = False
         self._last_arrival = 0
+        self._backlog = Backlog(options.session)
         self.metrics.devices.set_function(lambda: len(self._routes))
         self.metrics.limited_devices.set_function(lambda: self._limits.limited_devices(_now()))
         self.metrics.refusal_alarm.set_function(lambda: self.is_refusing_most)
+        self.metrics.backlog.set_function(self._backlog.value)
+        self.metrics.database_up.set_function(self._has_database)
 
     def _new_cut(self) -> Cut:
         return Cut(self._routes, self._arrivals, self._limits)
@@ -71,6 +79,7 @@ class Ingest:
             latest = group.create_task(self._latest.run(), name="ingest.latest")
             writer = group.create_task(self._write_loop(), name="ingest.writer")
             receiver = group.create_task(self._receive_loop(), name="ingest.receiver")
+            backlog = group.create_task(self._backlog.run(), name="ingest.backlog")
             await stop.wait()
             log.info("stopping; draining what has arrived", messages=self._pending.messages)
             receiver.cancel()
@@ -78,24 +87,34 @@ class Ingest:
                 self._session.pause()
             self._closing = True
             self._arrived.set()
-            try:
-                async with asyncio.timeout(self.options.drain_timeout_seconds):
-                    await writer
-            except TimeoutError:
+            await asyncio.wait({writer}, timeout=self.options.drain_timeout_seconds)
+            if not writer.done():
                 log.warning("drain timed out; the broker keeps what is not acknowledged")
-            for task in (directory, latest, writer):
-                task.cancel()
+            await self._cancel({directory, latest, backlog, writer})
         if self._session is not None:
             await self._session.close()
-        await self._latest.flush()
+        last = asyncio.create_task(self._latest.flush(), name="ingest.last_flush")
+        await asyncio.wait({last}, timeout=_LAST_FLUSH_SECONDS)  # what it leaves is healed from the rows
+        await self._cancel({last})
         await self._latest.close()
         await self._committer.close()
+
+    async def _cancel(self, tasks: set[asyncio.Task[None]]) -> None:
+        """End tasks, also those that a database holds which does not answer."""
+        while True:
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=1.0)
+            if not tasks:
+                return
+            # To roll back would be to wait for an answer. The error of that may hide the cancellation: again.
+            self._committer.abort()
+            await self._latest.close()
 
     # -- receiving --------------------------------------------------------------------------------
 
     async def _receive_loop(self) -> None:
-        pause, refused = _FIRST_PAUSE, ""
-        first = True
+        pause, first = _FIRST_PAUSE, True
         await self._load_arrivals()
         while True:
             # What the last connection brought is written first: memory holds one window, never two, and
@@ -104,32 +123,28 @@ class Ingest:
             try:
                 session = await Session.open(self.options.session, self._filters(), self._take)
             except SessionError as error:
-                if str(error) != refused:
-                    log.warning("broker away; trying again", error=str(error))
-                refused = str(error)
+                log.warning(_REFUSED if isinstance(error, RefusedError) else _AWAY, error=str(error))
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
-            pause, refused = _FIRST_PAUSE, ""
+            pause = _FIRST_PAUSE
             self._session = session
             self._opened(session, first=first)
             first = False
             await session.wait_lost()
             self.metrics.broker_up.set(0)
-            log.warning("connection to the broker lost")
+            log.warning(_LOST)
 
     async def _load_arrivals(self) -> None:
         """Wait for the database, then take over the arrival times of an earlier run."""
-        pause, away = _FIRST_PAUSE, False
+        pause = _FIRST_PAUSE
         while True:
             try:
                 await self._directory.refresh()
                 connection = await self._committer.connection()
                 self._arrivals.load(await load_arrivals(connection, self.options.worker))
             except (StorageError, OSError) as error:
-                if not away:
-                    log.warning("waiting for the database", error=str(error))
-                away = True
+                log.warning("waiting for the database", error=str(error))
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
                 pause = min(pause * 2, _LONGEST_PAUSE)
             else:
@@ -142,7 +157,12 @@ class Ingest:
     def _opened(self, session: Session, *, first: bool) -> None:
         self.metrics.broker_up.set(1)
         self.metrics.reconnects.inc()
-        log.info("receiving", broker=self.options.session.host, session_present=session.session_present)
+        log.info(
+            "receiving",
+            broker=self.options.session.host,
+            session_present=session.session_present,
+            ends=(_AWAY, _REFUSED, _LOST),
+        )
         if not session.session_present and not first:
             self.metrics.sessions_lost.inc()
             log.error("the broker had forgotten our session; what it held in it is lost")
@@ -228,13 +248,19 @@ class Ingest:
 
     # -- for the status port ----------------------------------------------------------------------
 
-    def readiness(self) -> tuple[bool, str]:
+    def _has_database(self) -> bool:
+        return self._committer.is_available and not self._latest.is_away
+
+    def readiness(self) -> Readiness:
         """Return whether readings flow, and a sentence that says what keeps them."""
-        waiting = self._pending.messages
-        if not self._committer.is_available:
-            return False, f"database away; {waiting} messages wait here, the rest at the broker"
-        if self._session is None or not self._session.is_open:
-            return False, "broker away"
-        if (seconds := self._committer.seconds_in_transaction()) > _SLOW_SECONDS:
-            return False, f"the database has not answered for {seconds:.0f} s; {waiting} messages wait here"
-        return True, f"receiving; {waiting} messages wait for their commit"
+        return judge(
+            Facts(
+                is_stopping=self._closing,
+                is_database_available=self._has_database(),
+                is_broker_connected=self._session is not None and self._session.is_open,
+                seconds_in_transaction=self._committer.seconds_in_transaction(),
+                held=self.metrics.messages_held(),
+                window=self.options.session.receive_maximum,
+                backlog=self._backlog.messages,
+            )
+        )

@@ -41,6 +41,7 @@ class SessionOptions:
     session_expiry_seconds: int = 7 * 86_400
     gather_seconds: float = 0.005
     tls: ssl.SSLContext | None = None
+    retained: bool = False  # whether subscribing brings the retained messages
 
     def __post_init__(self) -> None:
         # At 65535 the value is left off the wire, and Mosquitto then applies 20 of its own.
@@ -112,6 +113,9 @@ class Session(asyncio.Protocol):
         self.session_present = answer.session_present
 
     async def _subscribe(self, filters: Iterable[str]) -> None:
+        retained = (
+            mqtt5.RetainHandling.SEND_ALWAYS if self._options.retained else mqtt5.RetainHandling.SEND_NEVER
+        )
         packet = mqtt5.SubscribePacket(
             1,
             [
@@ -119,7 +123,7 @@ class Session(asyncio.Protocol):
                     pattern,
                     # A QoS 2 subscription with late acknowledgements wedges after one crash.
                     max_qos=mqtt5.QoS.AT_LEAST_ONCE,
-                    retain_handling=mqtt5.RetainHandling.SEND_NEVER,
+                    retain_handling=retained,
                 )
                 for pattern in filters
             ],

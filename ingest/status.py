@@ -22,8 +22,9 @@ def status_app(ingest: Ingest) -> Starlette:
         return JSONResponse({"status": "ok"})
 
     async def readyz(_: Request) -> Response:
-        is_ready, state = ingest.readiness()
-        return JSONResponse({"ready": is_ready, "state": state}, status_code=200 if is_ready else 503)
+        is_ready, sentence, state = ingest.readiness()
+        body = {"ready": is_ready, "status": state, "state": sentence, "worker": ingest.options.worker}
+        return JSONResponse(body, status_code=200 if is_ready else 503)
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(ingest.metrics.registry), media_type=CONTENT_TYPE_LATEST)

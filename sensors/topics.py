@@ -14,6 +14,11 @@ DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 RESERVED_ID_PREFIX = "alatau-"
 
 
+# Mosquitto's own counts of messages: every one that it holds, and those of them that are merely retained.
+BROKER_STORED = "$SYS/broker/store/messages/count"
+BROKER_RETAINED = "$SYS/broker/retained messages/count"
+
+
 class Channel(enum.StrEnum):
     """The last level of a device's topic."""
 

@@ -23,11 +23,11 @@ _QUOTED_LINES = 8
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run: its log file gets what it prints, and it is sent `orphan_signal` if we die."""
+    """What to run: its log file, or where ours goes, gets what it prints; it is sent `orphan_signal` if we die."""
 
     name: str
     argv: Sequence[str]
-    log: Path
+    log: Path | None
     orphan_signal: Signals
     account: Account | None = None
     cwd: Path = Path("/")
@@ -44,6 +44,9 @@ class Child:
     def __init__(self, program: Program) -> None:
         """Start `program`; raises StackError if it cannot be run."""
         self.program = program
+        if program.log is None:
+            self._process = _spawn(program, None)
+            return
         make_directory(program.log.parent)
         _rotate(program.log)
         # A statement that failed is logged as it was, a password in it included.
@@ -95,20 +98,24 @@ class Child:
         self._process.send_signal(signal)
 
     def last_lines(self) -> str:
-        """Return the end of what the program has printed since it was started."""
+        """Return the end of what the program has printed since it was started, if to a log of its own."""
+        if self.program.log is None:
+            return ""
         with self.program.log.open("rb") as log:
             log.seek(self._log_start)
             lines = log.read().decode(errors="replace").splitlines()
         return "\n".join(f"  {line}" for line in lines[-_QUOTED_LINES:])
 
     def _failure(self, what: str) -> StackError:
+        if self.program.log is None:
+            return StackError(f"{self.program.name} {what}.", "What it has printed says why.")
         return StackError(
             f"{self.program.name} {what}:\n{self.last_lines()}",
             f"The lines above say why; all of them are in {self.program.log}.",
         )
 
 
-def _spawn(program: Program, log: int) -> "subprocess.Popen[bytes]":
+def _spawn(program: Program, log: int | None) -> "subprocess.Popen[bytes]":
     try:
         return subprocess.Popen(  # noqa: S603 - an argument list, never a shell
             [*_leash(program.orphan_signal), *program.argv],

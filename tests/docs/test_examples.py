@@ -32,9 +32,11 @@ from ingest.decode import take_apart
 from ingest.options import IngestOptions
 from ingest.service import Ingest
 from ingest.session import SessionOptions
+from ingest.status import status_server
 from sensors.catalogue import Catalogue, build_catalogue, builtin_file, parse_city_file
 from sensors.checks import Reason
 from sensors.kinds import DeviceSpec
+from stack.ports import free_port
 from stack.servers import Servers
 from storage.database import API_ROLE, INGEST_ROLE, OWNER_ROLE, connect
 from storage.devices import Credential, register_devices
@@ -200,11 +202,19 @@ async def city(local_stack: LocalStack) -> AsyncIterator[Documented]:
         local_stack.secrets.services[Service.INGEST],
         "ingest-docs",
     )
+    port = free_port()
     options = IngestOptions(
-        local_stack.database_url(INGEST_ROLE), session, share="docs", latest_interval_seconds=0.05
+        local_stack.database_url(INGEST_ROLE),
+        session,
+        share="docs",
+        latest_interval_seconds=0.05,
+        status_port=port,
     )
     ingest, stop = Ingest(options), asyncio.Event()
     task = asyncio.create_task(ingest.run(stop), name="test.ingest")
+    server = status_server(ingest)
+    assert server is not None
+    status = asyncio.create_task(server.serve(), name="test.status")
     async with asyncio.timeout(15):
         while not ingest.readiness()[0]:  # noqa: ASYNC110 - readiness is a question, not an event
             await asyncio.sleep(0.02)
@@ -214,10 +224,12 @@ async def city(local_stack: LocalStack) -> AsyncIterator[Documented]:
         "ALATAU_MQTT_URL": local_stack.mqtt_url,
         "ALATAU_DEVICE_ID": SAMPLE_DEVICE,
         "ALATAU_DEVICE_SECRET": secret,
+        "ALATAU_INGEST_PORT": str(port),
     }
     yield Documented(local_stack, owner, environment)
     stop.set()
-    await task
+    server.should_exit = True
+    await asyncio.gather(task, status)
     await owner.close()
 
 

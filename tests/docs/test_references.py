@@ -11,6 +11,7 @@ from api.problems import ProblemType
 from api.telemetry import ApiMetrics
 from cli.settings import setting_descriptions
 from ingest.metrics import IngestMetrics
+from ingest.readiness import State
 from sensors.catalogue import builtin_file
 from sensors.checks import Reason
 from sensors.topics import Channel, Topics
@@ -50,14 +51,24 @@ def test_no_document_names_a_setting_that_is_none(document: object) -> None:
 
 def test_every_metric_of_ingest_is_explained_and_no_other() -> None:
     metrics = [family.name for family in IngestMetrics().registry.collect()]
-    assert sorted(first_column(read("docs/operations.md"), "Metrics of ingest")) == sorted(metrics)
+    assert sorted(_explained("Metrics of ingest")) == sorted(metrics)
+
+
+def _explained(heading: str) -> list[str]:
+    text = read("docs/operations.md")
+    return [*first_column(text, heading), *first_column(text, "Metrics of every process")]
+
+
+def test_every_state_of_ingest_is_explained_and_no_other() -> None:
+    explained = first_column(read("docs/operations.md"), "States of ingest")
+    assert sorted(explained) == sorted(State)
 
 
 def test_every_metric_of_the_api_is_explained_and_no_other() -> None:
     registry = CollectorRegistry()
     ApiMetrics(registry, lambda: 0, 1)
     metrics = [family.name for family in registry.collect()]
-    assert sorted(first_column(read("docs/operations.md"), "Metrics of the API")) == sorted(metrics)
+    assert sorted(_explained("Metrics of the API")) == sorted(metrics)
 
 
 def test_every_problem_of_the_api_is_explained_and_no_other() -> None:

@@ -12,13 +12,14 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 
+import httpx2
 import pytest
 
 from benchmarks.load import PASSWORD_VARIABLE, Load, arguments, device_names
 from broker.accounts import Service
 from cli.probes import answers_ok
 from sensors.kinds import DeviceSpec
-from stack.ports import free_port
+from stack.ports import free_port, is_free
 from storage.devices import register_devices
 from tests.ingest.conftest import Rig
 
@@ -28,9 +29,12 @@ PROJECT = pathlib.Path(__file__).parents[2]
 class Worker:
     """``alatau ingest`` as a process, as an operator has it."""
 
-    def __init__(self, rig: Rig, directory: pathlib.Path) -> None:
+    def __init__(self, rig: Rig, directory: pathlib.Path, ports: int = 1) -> None:
         self.port = free_port()
-        self._log = (directory / f"ingest-{self.port}.log").open("ab")
+        while not all(is_free(port) for port in range(self.port, self.port + ports)):
+            self.port = free_port()
+        self.log = directory / f"ingest-{self.port}.log"
+        self._log = self.log.open("ab")
         self._environment = {
             **os.environ,
             "ALATAU_DATA_DIR": str(directory),
@@ -42,10 +46,22 @@ class Worker:
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "ingest"], cwd=PROJECT, env=self._environment, stderr=self._log
+    def start(self, *arguments: str) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-m", "cli", "ingest", *arguments],
+            cwd=PROJECT,
+            env=self._environment,
+            stderr=self._log,
         )
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def events(self) -> list[dict[str, object]]:
+        """What it has logged."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     async def until_ready(self) -> None:
         probe = answers_ok(self.port)
@@ -53,6 +69,12 @@ class Worker:
         while not await probe():
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
+
+    async def ask(self) -> tuple[int, str]:
+        """Return how `/readyz` answers, and the state that it tells."""
+        async with httpx2.AsyncClient() as client:
+            answer = await client.get(f"http://127.0.0.1:{self.port}/readyz")
+        return answer.status_code, str(answer.json()["status"])
 
     def kill(self) -> None:
         if self._process is not None:
