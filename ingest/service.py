@@ -24,10 +24,12 @@ from ingest.session import Session
 from sensors.checks import Reason
 from sensors.topics import Channel
 from storage.arrivals import load_arrivals
+from storage.deadline import deadline
 from storage.errors import StorageError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _SLOW_SECONDS = 5.0
+_LOADING_SECONDS = 30.0
 log = structlog.get_logger("ingest")
 
 
@@ -121,7 +123,8 @@ class Ingest:
             try:
                 await self._directory.refresh()
                 connection = await self._committer.connection()
-                self._arrivals.load(await load_arrivals(connection, self.options.worker))
+                async with deadline(connection, _LOADING_SECONDS):
+                    self._arrivals.load(await load_arrivals(connection, self.options.worker))
             except (StorageError, OSError) as error:
                 if not away:
                     log.warning("waiting for the database", error=str(error))

@@ -42,7 +42,8 @@ class StoredLetter:
 
 
 async def insert_letters(connection: Connection, letters: Sequence[DeadLetter]) -> None:
-    """Keep the letters. One that the broker delivers again is kept once."""
+    """Keep the letters. One that the broker delivers again is kept once, as is one whose first commit had an
+    unknown outcome: its message and its time of arrival are the same."""
     if not letters:
         return
     await connection.execute(
@@ -56,6 +57,10 @@ async def insert_letters(connection: Connection, letters: Sequence[DeadLetter]) 
             SELECT FROM alatau.dead_letter old
             WHERE md5(old.topic) = md5(new.topic) AND old.topic = new.topic AND old.payload = new.payload
                   AND old.reason = new.reason AND old.received_at > new.received_at - interval '7 days'))
+              AND NOT EXISTS (
+            SELECT FROM alatau.dead_letter old
+            WHERE md5(old.topic) = md5(new.topic) AND old.topic = new.topic
+                  AND old.received_at = new.received_at AND old.payload = new.payload)
         """,
         [from_microseconds(letter.received) for letter in letters],
         # PostgreSQL's text holds every character but NUL, which MQTT forbids in topics too.
