@@ -1,7 +1,7 @@
 """Readings that can be counted: from each one's contents follows which it is, so none can hide.
 
 Reading ``n`` is number ``n // devices`` of device ``n % devices``, and its first metric says so. Devices of even
-number state the time of their readings, the others leave it to the arrival.
+number state the time of their readings, the others leave it to the arrival unless all are ``stamped``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ class Counted:
     step: int = 1
     faulty_every: int = 0
     numbered: bool = False
+    stamped: bool = False
 
     def __post_init__(self) -> None:
         if self.count > self.devices * 1000 * _RESOLUTION:
@@ -49,7 +50,7 @@ class Counted:
             said = {"pm2_5": f"not a number: {turn}"}
         if self.numbered:
             said["seq"] = turn + 1
-        if device % 2 == 0:
+        if self.stamped or device % 2 == 0:
             said["ts"] = self.start + turn * self.step
         return said
 

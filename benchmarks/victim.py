@@ -28,12 +28,12 @@ class Victim:
         self._environment = {**os.environ, **environment, "ALATAU_INGEST_PORT": str(self.port)}
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, sabotage: Sequence[str] = (), worker: int = 0) -> None:
+    def start(self, sabotage: Sequence[str] = ()) -> None:
         """Start the process; ``sabotage`` are options of ``benchmarks.sabotage``."""
         module = ["benchmarks.sabotage", *sabotage] if sabotage else ["cli"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *module, "ingest", "--worker", str(worker)],
+                [sys.executable, "-m", *module, "ingest"],
                 cwd=PROJECT,
                 env=self._environment,
                 stderr=log,

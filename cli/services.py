@@ -31,7 +31,7 @@ from cli.connections import (
 from cli.console import answers, errors
 from cli.process import configure_logs, configure_metrics, run_until_stopped
 from cli.settings import Settings, SettingsError, load_settings
-from ingest.options import IngestOptions
+from ingest.options import SHARE, IngestOptions
 from ingest.service import Ingest
 from ingest.session import SessionOptions
 from ingest.status import status_server
@@ -129,13 +129,17 @@ def _session(settings: Settings, worker: int) -> SessionOptions:
 
 def ingest(
     worker: Annotated[
-        int, typer.Option(help="This worker's number; each needs its own, and keeps it over restarts.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            help="This worker's number, where there are several; each needs its own, and keeps it over restarts."
+        ),
+    ] = None,
 ) -> None:
     """Receive readings from the broker and store them; acknowledge each only after its commit.
 
     [dim]Examples:[/]
       alatau ingest
+      alatau ingest --worker 0
       ALATAU_INGEST_PORT=8011 alatau ingest --worker 1
     """
     configure_logs()
@@ -144,7 +148,8 @@ def ingest(
     service = Ingest(
         IngestOptions(
             database_url=database_url(settings, INGEST_ROLE),
-            session=_session(settings, worker),
+            session=_session(settings, worker or 0),
+            share=None if worker is None else SHARE,
             topics=Topics(settings.topic_root),
             status_host=settings.ingest_host,
             status_port=settings.ingest_port,

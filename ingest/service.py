@@ -18,7 +18,7 @@ from ingest.feedback import Feedback
 from ingest.intake import Cut, Message
 from ingest.latest import LatestFlusher
 from ingest.metrics import IngestMetrics
-from ingest.options import IngestOptions
+from ingest.options import SHARE, IngestOptions
 from ingest.routes import Routes
 from ingest.session import Session
 from sensors.checks import Reason
@@ -101,6 +101,7 @@ class Ingest:
             await self._drained.wait()
             try:
                 session = await Session.open(self.options.session, self._filters(), self._take)
+                await session.unsubscribe(self._former_filters())
             except SessionError as error:
                 if str(error) != refused:
                     log.warning("broker away; trying again", error=str(error))
@@ -136,7 +137,13 @@ class Ingest:
                 return
 
     def _filters(self) -> list[str]:
-        return [f"$share/{self.options.share}/{self.options.topics.every(Channel.TELEMETRY)}"]
+        telemetry = self.options.topics.every(Channel.TELEMETRY)
+        return [f"$share/{self.options.share}/{telemetry}" if self.options.share else telemetry]
+
+    def _former_filters(self) -> list[str]:
+        """Return what this worker may have subscribed to when it was alone, or one of a share."""
+        telemetry = self.options.topics.every(Channel.TELEMETRY)
+        return [telemetry if self.options.share else f"$share/{SHARE}/{telemetry}"]
 
     def _opened(self, session: Session, *, first: bool) -> None:
         self.metrics.broker_up.set(1)

@@ -27,9 +27,9 @@ from tests.ingest.conftest import Rig
 _numbers = itertools.count(1)
 
 
-def counted(count: int, devices: int = 50, **changes: Any) -> Counted:
-    """Return a load whose devices no other test has; its readings begin an hour ago."""
-    start = time.time_ns() // 1_000_000 - 3_600_000
+def counted(count: int, devices: int = 50, *, minutes_ago: int = 50, **changes: Any) -> Counted:
+    """Return a load whose devices no other test has."""
+    start = time.time_ns() // 1_000_000 - minutes_ago * 60_000
     return Counted(f"counted{next(_numbers)}", devices, count, start, **changes)
 
 
@@ -55,7 +55,7 @@ async def expect_clean(rig: Rig, load: Counted, ledger: pathlib.Path, seconds: f
         if not verdict.lost or time.monotonic() > deadline:
             break
         await asyncio.sleep(0.2)
-    print(verdict)
+    print(verdict, verdict.lost_numbers)
     assert verdict.promised == load.count, "not everything was acknowledged by the broker"
     assert (verdict.lost, verdict.doubled, verdict.invented) == (0, 0, 0)
 
