@@ -34,7 +34,7 @@ from cli.ingest_status import show_status
 from cli.process import configure_logs, configure_metrics, run_until_stopped
 from cli.settings import Settings, SettingsError, load_settings
 from cli.workers import run_workers
-from ingest.options import IngestOptions
+from ingest.options import SHARE, IngestOptions
 from ingest.service import Ingest
 from ingest.session import SessionOptions
 from ingest.status import status_server
@@ -133,8 +133,12 @@ def _session(settings: Settings, worker: int) -> SessionOptions:
 
 def ingest(
     worker: Annotated[
-        int, typer.Option(min=0, help="This worker's number; each needs its own, and keeps it over restarts.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="This worker's number, where there are several; each needs its own, and keeps it over restarts.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Run so many, numbered from --worker on; ports count up likewise."),
@@ -160,25 +164,27 @@ def ingest(
         _ingest(settings, worker)
     else:
         configure_logs()
+        first = worker or 0
         # What is wrong with the settings is said once, and not by each worker again and again.
-        _ingest_options(settings, worker)
-        run_until_stopped(lambda stop: run_workers(settings, worker, workers, stop))
+        _ingest_options(settings, first)
+        run_until_stopped(lambda stop: run_workers(settings, first, workers, stop))
 
 
-def _ingest_options(settings: Settings, worker: int) -> IngestOptions:
+def _ingest_options(settings: Settings, worker: int | None) -> IngestOptions:
     return IngestOptions(
         database_url=database_url(settings, INGEST_ROLE),
-        session=_session(settings, worker),
+        session=_session(settings, worker or 0),
+        share=None if worker is None else SHARE,
         topics=Topics(settings.topic_root),
         status_host=settings.ingest_host,
         status_port=settings.ingest_port,
     )
 
 
-def _ingest(settings: Settings, worker: int) -> None:
+def _ingest(settings: Settings, worker: int | None) -> None:
     configure_logs()
     configure_metrics()
-    structlog.contextvars.bind_contextvars(worker=worker)
+    structlog.contextvars.bind_contextvars(worker=worker or 0)
     service = Ingest(_ingest_options(settings, worker))
 
     async def work(stop: asyncio.Event) -> None:

@@ -19,7 +19,8 @@ from ingest.metrics import IngestMetrics
 from ingest.options import IngestOptions
 from sensors.checks import Reason
 from sensors.readings import ReadingBatch
-from storage.database import connect
+from storage.database import connect, end_predecessors
+from storage.deadline import deadline
 from storage.errors import PermanentError, RetryableError, classify
 from storage.writer import Batch, Written, write
 
@@ -59,7 +60,10 @@ class Committer:
         """Return the open connection, opening it if need be. Raises StorageError."""
         if self._connection is None or self._connection.is_closed():
             try:
-                self._connection = await connect(self._options.database_url, application=self._options.worker)
+                connection = await connect(self._options.database_url, application=self._options.worker)
+                # One that the server still takes for alive may hold the very rows that we are about to repeat.
+                await end_predecessors(connection)
+                self._connection = connection
             except Exception as error:
                 raise classify(error) or error from error
         return self._connection
@@ -130,7 +134,7 @@ class Committer:
         connection = await self.connection()
         started = self._since = time.perf_counter()
         try:
-            async with asyncio.timeout(_DEADLINE_SECONDS):
+            async with deadline(connection, _DEADLINE_SECONDS):
                 written = await write(connection, batch)
         except Exception as error:
             ours = classify(error)

@@ -16,6 +16,7 @@ from storage.devices import DEVICES_CHANGED, DEVICES_CHANNEL, find_routes, load_
 from storage.errors import StorageError, classify
 
 _POLL_SECONDS = 30.0
+_DEADLINE_SECONDS = 30.0
 log = structlog.get_logger("ingest.directory")
 
 
@@ -38,7 +39,8 @@ class Directory:
         """
         async with self._lock:
             try:
-                await self._refresh(devices)
+                async with asyncio.timeout(_DEADLINE_SECONDS):
+                    await self._refresh(devices)
             except Exception as error:
                 await self._drop()
                 raise classify(error) or error from error

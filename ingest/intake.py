@@ -269,6 +269,8 @@ class Cut:
             (Reason.TIME_TOO_OLD, too_old(time, now, window)),
             (Reason.TIME_IN_FUTURE, in_future(time, now, window)),
         ):
+            # An arrival is when it is, also when our own clock has been set back since.
+            wrong &= ~np.isnan(own_time)
             for row in np.flatnonzero(wrong):
                 detail = functools.partial(_time_detail, int(time[row]), now, window)
                 self._fault_of_row(rows, int(row), Fault(reason, detail))

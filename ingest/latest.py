@@ -14,10 +14,13 @@ from sensors.readings import ReadingBatch
 from storage.catalogue import load_catalogue
 from storage.database import connect
 from storage.dead_letters import trim_letters
+from storage.deadline import deadline
 from storage.errors import classify
 from storage.latest import flush_latest, heal_latest
 
 _TRIM_EVERY_SECONDS = 600.0
+# What is pending grows while a flush waits; after a long gap the healing reads many rows.
+_DEADLINE_SECONDS, _HEALING_SECONDS = 30.0, 600.0
 log = structlog.get_logger("ingest.latest")
 
 
@@ -54,9 +57,10 @@ class LatestFlusher:
         pending, self._pending = self._pending, {}
         try:
             connection = await self._open()
-            for batches in pending.values():
-                await flush_latest(connection, batches)
-            await self._trim(connection)
+            async with deadline(connection, _DEADLINE_SECONDS):
+                for batches in pending.values():
+                    await flush_latest(connection, batches)
+                await self._trim(connection)
         except Exception as error:
             if classify(error) is None:
                 raise
@@ -70,9 +74,10 @@ class LatestFlusher:
             self.is_away = False
             self._connection = connection
             # After every gap, ours or the database's, rows may be ahead of the latest values.
-            stored = await load_catalogue(connection)
-            for kind in stored[1].kinds if stored else ():
-                await heal_latest(connection, kind)
+            async with deadline(connection, _HEALING_SECONDS):
+                stored = await load_catalogue(connection)
+                for kind in stored[1].kinds if stored else ():
+                    await heal_latest(connection, kind)
         return self._connection
 
     async def _trim(self, connection: asyncpg.Connection) -> None:

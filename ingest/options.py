@@ -11,6 +11,8 @@ from ingest.session import SessionOptions
 from sensors.checks import TimeWindow
 from sensors.topics import Topics
 
+SHARE = "alatau-ingest"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class IngestOptions:
@@ -19,7 +21,9 @@ class IngestOptions:
     database_url: str
     session: SessionOptions
     topics: Topics = dataclasses.field(default_factory=Topics)
-    share: str = "alatau-ingest"  # the workers of one share divide the load among them
+    # The workers of one share divide the load among them; None for one alone. Mosquitto 2.0 forgets shared
+    # subscriptions when it restarts, and drops what comes until the workers are back; others it keeps.
+    share: str | None = None
     window: TimeWindow = dataclasses.field(default_factory=TimeWindow)
     linger_seconds: float = 0.02  # how long the first message of a cut waits for company
     pending_bytes: int = 128 * 1024**2  # of messages that wait for their commit; then reading pauses

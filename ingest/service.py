@@ -20,13 +20,14 @@ from ingest.intake import Cut, Message
 from ingest.latest import LatestFlusher
 from ingest.limits import RateLimits
 from ingest.metrics import IngestMetrics
-from ingest.options import IngestOptions
+from ingest.options import SHARE, IngestOptions
 from ingest.readiness import Facts, Readiness, judge
 from ingest.routes import Routes
 from ingest.session import Session
 from sensors.checks import Reason
 from sensors.topics import Channel
 from storage.arrivals import load_arrivals
+from storage.deadline import deadline
 from storage.errors import StorageError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
@@ -34,6 +35,7 @@ _LAST_FLUSH_SECONDS = 3.0
 # One event for each incident: ``cli/repetition.py`` writes it once a minute, however often it happens.
 _AWAY, _REFUSED = "broker away; trying again", "the broker refuses us; trying again"
 _LOST = "connection to the broker lost"
+_LOADING_SECONDS = 30.0
 log = structlog.get_logger("ingest")
 
 
@@ -122,6 +124,7 @@ class Ingest:
             await self._drained.wait()
             try:
                 session = await Session.open(self.options.session, self._filters(), self._take)
+                await session.unsubscribe(self._former_filters())
             except SessionError as error:
                 log.warning(_REFUSED if isinstance(error, RefusedError) else _AWAY, error=str(error))
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
@@ -142,7 +145,8 @@ class Ingest:
             try:
                 await self._directory.refresh()
                 connection = await self._committer.connection()
-                self._arrivals.load(await load_arrivals(connection, self.options.worker))
+                async with deadline(connection, _LOADING_SECONDS):
+                    self._arrivals.load(await load_arrivals(connection, self.options.worker))
             except (StorageError, OSError) as error:
                 log.warning("waiting for the database", error=str(error))
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
@@ -152,7 +156,13 @@ class Ingest:
                 return
 
     def _filters(self) -> list[str]:
-        return [f"$share/{self.options.share}/{self.options.topics.every(Channel.TELEMETRY)}"]
+        telemetry = self.options.topics.every(Channel.TELEMETRY)
+        return [f"$share/{self.options.share}/{telemetry}" if self.options.share else telemetry]
+
+    def _former_filters(self) -> list[str]:
+        """Return what this worker may have subscribed to when it was alone, or one of a share."""
+        telemetry = self.options.topics.every(Channel.TELEMETRY)
+        return [telemetry if self.options.share else f"$share/{SHARE}/{telemetry}"]
 
     def _opened(self, session: Session, *, first: bool) -> None:
         self.metrics.broker_up.set(1)

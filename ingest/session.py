@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import mqtt5
@@ -134,6 +134,15 @@ class Session(asyncio.Protocol):
                 f"the broker refuses the subscription: {', '.join(refused)}; give {self._options.username} "
                 "the role alatau-ingest"
             )
+
+    async def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Give up subscriptions that an earlier run may have left in the session. Raises SessionError."""
+        try:
+            async with asyncio.timeout(_ANSWER_TIMEOUT):
+                await self._ask(mqtt5.UnsubscribePacket(2, list(filters)).write(), mqtt5.UnsubAckPacket)
+        except TimeoutError as error:
+            self.abort()
+            raise SessionError("the broker does not answer an unsubscription") from error
 
     async def _ask(self, request: bytes, answer: type) -> Any:
         future = asyncio.get_running_loop().create_future()

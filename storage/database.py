@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import urllib.parse
 from collections.abc import Mapping
@@ -52,11 +53,28 @@ async def connect(url: str, *, application: str) -> asyncpg.Connection:
     """Open one connection, JSON decoded."""
     connection = await asyncpg.connect(url, server_settings={"application_name": application}, timeout=10)
     try:
-        await _prepare_connection(connection)
+        async with asyncio.timeout(10):
+            await _prepare_connection(connection)
     except BaseException:
         connection.terminate()
         raise
     return connection
+
+
+async def end_predecessors(connection: asyncpg.Connection) -> None:
+    """End the other connections of this one's role and application, and return when they are gone.
+
+    Of a client that lost its power, or that a network forgot, the server hears nothing for hours; meanwhile its
+    open transaction keeps the rows in it from everybody else.
+    """
+    await connection.fetchval(
+        """
+        SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+        WHERE pid <> pg_backend_pid() AND usename = current_user AND datname = current_database()
+              AND application_name = current_setting('application_name')
+        """,
+        timeout=10,
+    )
 
 
 async def open_pool(

@@ -103,7 +103,6 @@ class Rig:
             **{
                 "database_url": self.database.ingest_url,
                 "session": session,
-                "share": session.client_id,
                 "latest_interval_seconds": 0.1,
                 **changes,
             }
