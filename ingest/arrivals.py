@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _RECORD = struct.Struct(">H8sq")  # packet id, digest of topic and payload, Unix µs
 # How many cuts are remembered: as many as could be unacknowledged on a link that has just gone silent.
 SLOTS = 256
+# No more messages can be unacknowledged, because packet ids have 16 bits: older ones are forgotten.
+_OUTSTANDING = 65_535
 
 
 def _digest(packet: PublishPacket) -> bytes:
@@ -31,7 +33,7 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._times: dict[tuple[int, bytes], int] = {}
-        self._slots: collections.OrderedDict[int, list[tuple[int, bytes]]] = collections.OrderedDict()
+        self._slots: collections.OrderedDict[int, list[tuple[int, bytes, int]]] = collections.OrderedDict()
         self._noted: list[tuple[int, bytes, int]] = []
         self._next_slot = 0
 
@@ -67,8 +69,15 @@ class Arrivals:
             self._noted = []
 
     def _remember(self, slot: int, records: list[tuple[int, bytes, int]]) -> None:
-        for key in self._slots.pop(slot, ()):
-            self._times.pop(key, None)
-        self._slots[slot] = [(packet_id, digest) for packet_id, digest, _ in records]
+        self._forget(slot)
+        self._slots[slot] = records
         for packet_id, digest, received in records:
             self._times[packet_id, digest] = received
+        while len(self._times) > _OUTSTANDING and len(self._slots) > 1:
+            self._forget(next(iter(self._slots)))
+
+    def _forget(self, slot: int) -> None:
+        for packet_id, digest, received in self._slots.pop(slot, ()):
+            # The same contents may have come again since, under the same packet id.
+            if self._times.get((packet_id, digest)) == received:
+                del self._times[packet_id, digest]

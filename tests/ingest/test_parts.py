@@ -78,6 +78,26 @@ def test_remembered_arrivals_are_bounded(routes: Routes) -> None:
     assert len(arrivals._times) == SLOTS
 
 
+def test_remembered_messages_are_no_more_than_can_be_unacknowledged() -> None:
+    arrivals = Arrivals()
+    for cut in range(20):
+        for number in range(1, 10_001):
+            arrivals.note(packet(b"%d" % cut, packet_id=number), cut)
+        arrivals.committed()
+    assert len(arrivals._times) <= 65_535
+    assert arrivals.knows(packet(b"19", packet_id=10_000))
+    assert not arrivals.knows(packet(b"0", packet_id=10_000))
+
+
+def test_the_same_message_under_the_same_packet_id_is_known_as_long_as_the_newer_one() -> None:
+    arrivals = Arrivals()
+    for number in range(SLOTS + 1):
+        content = b"again" if number in (0, 100) else b"other"
+        arrivals.note(packet(content, packet_id=7), number)
+        arrivals.committed()
+    assert arrivals.knows(packet(b"again", packet_id=7))
+
+
 def test_readings_with_a_time_of_their_own_need_no_remembering(routes: Routes) -> None:
     arrivals = Arrivals()
     cut = Cut(routes, arrivals)
