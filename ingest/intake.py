@@ -7,18 +7,21 @@ acknowledge once all of it is committed.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from ingest.decode import EXPLAINED_FAULTS, Fault, Row, example, take_apart
+from ingest.sequence import Collected
 from sensors.checks import Reason, TimeWindow, in_future, out_of_range, too_old
 from sensors.kinds import Kind
 from sensors.readings import ReadingBatch
 from sensors.times import format_timestamp, unix_to_microseconds
 from storage.dead_letters import DeadLetter
+from storage.sequences import Clockless, Numbers
 
 if TYPE_CHECKING:
     from mqtt5 import PublishPacket
@@ -61,6 +64,8 @@ class KindRows:
     packets: list[PublishPacket] = dataclasses.field(default_factory=list)
     routes: list[Route] = dataclasses.field(default_factory=list)
     received: list[int] = dataclasses.field(default_factory=list)
+    # Numbers of the rows without a time of their own, by their places.
+    clockless: dict[int, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(slots=True)
@@ -79,6 +84,10 @@ class Cut:
     messages: int = 0
     size: int = 0  # bytes as they came, which bound our memory
     checked: list[ReadingBatch] | None = None
+    sequence: Collected = dataclasses.field(default_factory=Collected)
+    # Apart from what is checked: numbered readings without a time, stored unless their number was kept.
+    clockless: list[Clockless] = dataclasses.field(default_factory=list)
+    receipts: dict[str, int] = dataclasses.field(default_factory=dict)  # what the commit made of the numbers
 
     def feed(self, packets: list[PublishPacket], received: int, size: int = 0) -> None:
         """Take what one read brought, the first packet at ``received`` (Unix µs), each next one 1 µs later.
@@ -100,8 +109,12 @@ class Cut:
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 self._take_apart(packet, received, route)
                 continue
-            if type(record.ts) is float:
-                self._append(as_row(record)[:-1], packet, received, route)
+            if type(record.ts) is not float:
+                self._take_apart(packet, received, route)
+            elif record.seq is None and record.oldest is None:
+                self._append(as_row(record)[:-2], packet, received, route)
+            elif record.seq is not None and (record.oldest or 1) <= record.seq:
+                self._append_numbered(as_row(record), packet, received, route)
             else:
                 self._take_apart(packet, received, route)
 
@@ -129,7 +142,7 @@ class Cut:
 
     def refuse(self, detail: str) -> None:
         """Make every message of this cut a dead letter that the database refused."""
-        self.checked = []
+        self.checked, self.clockless = [], []
         self.faulty.clear()
         for packets, received in self.fed:
             for arrived, packet in enumerate(packets, received):
@@ -138,7 +151,16 @@ class Cut:
 
     def letters(self) -> list[DeadLetter]:
         """Return the dead letters, once ``check`` has found what is wrong."""
-        return [message.letter() for message in self.faulty.values()]
+        # The same bytes with a number in them are the same reading, sent again for want of a receipt.
+        sent_again = self.sequence.carriers() if self.faulty else ()
+        return [
+            dataclasses.replace(letter, redelivered=True) if packet in sent_again else letter
+            for packet, letter in ((packet, message.letter()) for packet, message in self.faulty.items())
+        ]
+
+    def numbers(self) -> Numbers | None:
+        """Return the numbers of all readings, stored or refused."""
+        return self.sequence.as_runs()
 
     def _append(self, row: Row, packet: PublishPacket, received: int, route: Route) -> None:
         rows = self.kinds.get(id(route.kind))
@@ -149,10 +171,31 @@ class Cut:
         rows.routes.append(route)
         rows.received.append(received)
 
+    def _append_numbered(
+        self, record: tuple[Any, ...], packet: PublishPacket, received: int, route: Route
+    ) -> None:
+        *row, number, oldest = record
+        self._append(tuple(row), packet, received, route)
+        self._number(number, oldest, packet, route, row[0])
+
+    def _number(
+        self, number: int, oldest: int | None, packet: PublishPacket, route: Route, ts: float
+    ) -> None:
+        """Note the number of the row just appended, of a reading whose own time is ``ts``."""
+        self.sequence.add(route, number, oldest, packet)
+        if math.isnan(ts):
+            rows = self.kinds[id(route.kind)]
+            rows.clockless[len(rows.rows) - 1] = number
+
     def _take_apart(self, packet: PublishPacket, received: int, route: Route) -> None:
         decoded = take_apart(packet.payload, route.kind)
         for row in decoded.rows:
             self._append(row, packet, received, route)
+        for one in decoded.numbered:
+            # A message has at most one reading without a time, and that is its only one.
+            self._number(
+                one.number, one.oldest, packet, route, 0.0 if one.row is None else decoded.rows[one.row][0]
+            )
         for fault in decoded.faults:
             self._fault(packet, received, route, fault)
 
@@ -184,6 +227,7 @@ class Cut:
         """
         if self.checked is None:
             self.arrivals.discard()
+            self.clockless = []
             self.checked = [
                 batch for rows in self.kinds.values() if len(batch := self._check(rows, now, window))
             ]
@@ -219,6 +263,11 @@ class Cut:
                 self._fault_of_row(rows, int(row), _range_fault(rows.kind, int(column), values[row, column]))
             values[implausible] = np.nan
         keep &= self._has_values(rows, values, implausible)
+        if rows.clockless:
+            places = np.fromiter(rows.clockless, np.intp)
+            numbers = np.fromiter(rows.clockless.values(), np.int64)
+            self.clockless.append(Clockless(batch.take(places[keep[places]]), numbers[keep[places]]))
+            keep[places] = False
         return batch if keep.all() else batch.take(keep)
 
     def _has_values(

@@ -16,6 +16,7 @@ from storage.database import connect
 from storage.dead_letters import trim_letters
 from storage.errors import classify
 from storage.latest import flush_latest, heal_latest
+from storage.sequences import trim_gaps
 
 _TRIM_EVERY_SECONDS = 600.0
 log = structlog.get_logger("ingest.latest")
@@ -81,6 +82,7 @@ class LatestFlusher:
             return
         self._next_trim = self._monotonic() + _TRIM_EVERY_SECONDS
         self._metrics.letters_trimmed.inc(await trim_letters(connection, self._options.keep_dead_letters))
+        await trim_gaps(connection, self._options.keep_gaps)
 
     async def close(self) -> None:
         """Drop the connection."""

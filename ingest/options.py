@@ -22,6 +22,7 @@ class IngestOptions:
     pending_bytes: int = 128 * 1024**2  # of messages that wait for their commit; then reading pauses
     latest_interval_seconds: float = 1.0
     keep_dead_letters: int = 1_000_000
+    keep_gaps: int = 1_000_000  # notes of abandoned gaps
     drain_timeout_seconds: float = 20.0
     status_host: str = "127.0.0.1"
     status_port: int | None = None

@@ -19,6 +19,7 @@ from ingest.intake import Cut, Message
 from ingest.latest import LatestFlusher
 from ingest.metrics import IngestMetrics
 from ingest.options import IngestOptions
+from ingest.receipts import Receipts
 from ingest.routes import Routes
 from ingest.session import Session
 from sensors.checks import Reason
@@ -28,6 +29,7 @@ from storage.errors import StorageError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _SLOW_SECONDS = 5.0
+_RECEIPTS_SECONDS = 0.25  # how often it is looked which devices may be told again
 log = structlog.get_logger("ingest")
 
 
@@ -47,6 +49,7 @@ class Ingest:
         self._committer = Committer(options, self._directory, self.metrics, _now)
         self._latest = LatestFlusher(options, self.metrics, time.monotonic)
         self._feedback = Feedback()
+        self._receipts = Receipts()
         self._session: Session | None = None  # where the pending messages come from
         self._pending = self._new_cut()
         self._arrived = asyncio.Event()
@@ -65,6 +68,7 @@ class Ingest:
         async with asyncio.TaskGroup() as group:
             directory = group.create_task(self._directory.run(), name="ingest.directory")
             latest = group.create_task(self._latest.run(), name="ingest.latest")
+            receipts = group.create_task(self._receipts_loop(), name="ingest.receipts")
             writer = group.create_task(self._write_loop(), name="ingest.writer")
             receiver = group.create_task(self._receive_loop(), name="ingest.receiver")
             await stop.wait()
@@ -77,9 +81,10 @@ class Ingest:
             try:
                 async with asyncio.timeout(self.options.drain_timeout_seconds):
                     await writer
+                    await self._publish_receipts(self._receipts.rest(_now()))
             except TimeoutError:
                 log.warning("drain timed out; the broker keeps what is not acknowledged")
-            for task in (directory, latest, writer):
+            for task in (directory, latest, receipts, writer):
                 task.cancel()
         if self._session is not None:
             await self._session.close()
@@ -183,6 +188,8 @@ class Ingest:
     async def _finish(self, cut: Cut, session: Session | None) -> None:
         readings = await self._committer.commit(cut)
         self._latest.add(readings)
+        for device, through in cut.receipts.items():
+            self._receipts.note(device, through)
         if session is not None:
             # Packet ids belong to one connection: on a later one they would acknowledge a stranger's.
             session.acknowledge(cut.packet_ids())
@@ -191,6 +198,21 @@ class Ingest:
             if self._has_room() and not self._closing:
                 session.resume()
         self.metrics.in_flight.dec(cut.messages)
+
+    async def _receipts_loop(self) -> None:
+        """Tell devices what was kept, a second after the last time at the soonest; ends by cancellation."""
+        while True:
+            await asyncio.sleep(_RECEIPTS_SECONDS)
+            if self._session is not None and self._session.is_open:
+                await self._publish_receipts(self._receipts.due(_now()))
+
+    async def _publish_receipts(self, due: list[tuple[str, bytes]]) -> None:
+        session = self._session
+        if session is None or not session.is_open:
+            return  # devices that wait for a receipt send again, and are answered then
+        for device, receipt in due:
+            await session.publish(self.options.topics.of(device, Channel.STORED), receipt)
+        self.metrics.receipts_sent.inc(len(due))
 
     async def _tell(self, cut: Cut, session: Session) -> None:
         """Tell devices why their messages were refused."""
