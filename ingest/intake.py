@@ -151,12 +151,18 @@ class Cut:
 
     def letters(self) -> list[DeadLetter]:
         """Return the dead letters, once ``check`` has found what is wrong."""
-        # The same bytes with a number in them are the same reading, sent again for want of a receipt.
-        sent_again = self.sequence.carriers() if self.faulty else ()
-        return [
-            dataclasses.replace(letter, redelivered=True) if packet in sent_again else letter
-            for packet, letter in ((packet, message.letter()) for packet, message in self.faulty.items())
-        ]
+        numbered = self.sequence.carriers() if self.faulty else ()
+        letters, sent = [], set()
+        for packet, message in self.faulty.items():
+            letter = message.letter()
+            if packet in numbered:
+                # The same bytes with a number in them are the same reading, sent again for want of a receipt.
+                if (same := (letter.topic, letter.payload)) in sent:
+                    continue
+                sent.add(same)
+                letter = dataclasses.replace(letter, redelivered=True)
+            letters.append(letter)
+        return letters
 
     def numbers(self) -> Numbers | None:
         """Return the numbers of all readings, stored or refused."""
@@ -264,11 +270,17 @@ class Cut:
             values[implausible] = np.nan
         keep &= self._has_values(rows, values, implausible)
         if rows.clockless:
-            places = np.fromiter(rows.clockless, np.intp)
-            numbers = np.fromiter(rows.clockless.values(), np.int64)
-            self.clockless.append(Clockless(batch.take(places[keep[places]]), numbers[keep[places]]))
-            keep[places] = False
+            self._set_apart(rows, batch, keep)
         return batch if keep.all() else batch.take(keep)
+
+    def _set_apart(self, rows: KindRows, batch: ReadingBatch, keep: npt.NDArray[np.bool_]) -> None:
+        """Move what is kept of the numbered rows without a time from ``keep`` to ``clockless``."""
+        places = np.fromiter(rows.clockless, np.intp)
+        numbers = np.fromiter(rows.clockless.values(), np.int64)
+        good = keep[places]
+        if good.any():
+            self.clockless.append(Clockless(batch.take(places[good]), numbers[good]))
+        keep[places] = False
 
     def _has_values(
         self, rows: KindRows, values: npt.NDArray[np.float64], implausible: npt.NDArray[np.bool_]
