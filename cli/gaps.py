@@ -26,7 +26,7 @@ def gaps(
     device: Annotated[str | None, typer.Option(help="Only this device.")] = None,
     state: Annotated[GapState | None, typer.Option(help="Only those open, or given up.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As a JSON array, for programs.")] = False,
 ) -> None:
     """List the numbers of readings that have not come: open gaps, and those that their device gave up.
 
@@ -37,8 +37,7 @@ def gaps(
     """
     found = asyncio.run(_load(load_settings(), device, state, limit))
     if as_json:
-        for gap in found:
-            answers.print(_line(gap), markup=False, soft_wrap=True)
+        answers.print(json.dumps([_shape(gap) for gap in found]), markup=False, soft_wrap=True)
         return
     answers.print(_table(found) if found else "No numbered reading is missing.")
     if len(found) == limit:
@@ -52,17 +51,15 @@ async def _load(settings: Settings, device: str | None, state: GapState | None, 
         return await list_gaps(connection, limit=limit, device=device, state=state)
 
 
-def _line(gap: Gap) -> str:
-    return json.dumps(
-        {
-            "device": gap.device,
-            "state": gap.state.value,
-            "first": gap.first,
-            "last": gap.last,
-            "missing": gap.missing,
-            "since": gap.since.isoformat(),
-        }
-    )
+def _shape(gap: Gap) -> dict[str, str | int]:
+    return {
+        "device": gap.device,
+        "state": gap.state.value,
+        "first": gap.first,
+        "last": gap.last,
+        "missing": gap.missing,
+        "since": gap.since.isoformat(),
+    }
 
 
 def _table(found: list[Gap]) -> Table:

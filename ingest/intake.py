@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -114,7 +114,8 @@ class Cut:
             elif record.seq is None and record.oldest is None:
                 self._append(as_row(record)[:-2], packet, received, route)
             elif record.seq is not None and (record.oldest or 1) <= record.seq:
-                self._append_numbered(as_row(record), packet, received, route)
+                self._append(as_row(record)[:-2], packet, received, route)
+                self._number(record.seq, record.oldest, packet, route, record.ts)
             else:
                 self._take_apart(packet, received, route)
 
@@ -176,13 +177,6 @@ class Cut:
         rows.packets.append(packet)
         rows.routes.append(route)
         rows.received.append(received)
-
-    def _append_numbered(
-        self, record: tuple[Any, ...], packet: PublishPacket, received: int, route: Route
-    ) -> None:
-        *row, number, oldest = record
-        self._append(tuple(row), packet, received, route)
-        self._number(number, oldest, packet, route, row[0])
 
     def _number(
         self, number: int, oldest: int | None, packet: PublishPacket, route: Route, ts: float

@@ -61,40 +61,32 @@ async def enter_numbers(connection: Connection, numbers: Numbers) -> Entered:
     """
     rows = await connection.fetch(
         """
-        INSERT INTO alatau.sequence AS s (device_id, received, highest, oldest, missing_since)
-        SELECT device_id, received, highest, oldest,
-               CASE WHEN alatau.first_missing(received) <= highest THEN now() END
-        FROM (SELECT device_id, range_agg(int8range(first, last, '[]')) AS received,
-                     max(last) AS highest, max(oldest) AS oldest
-              FROM unnest($1::int[], $2::int8[], $3::int8[], $4::int8[])
-                   AS run (device_id, first, last, oldest)
-              GROUP BY device_id) AS new
-        ORDER BY device_id
+        INSERT INTO alatau.sequence AS s (device_id, received, highest, oldest)
+        SELECT device_id, range_agg(int8range(first, last, '[]')), max(last), max(oldest)
+        FROM unnest($1::int[], $2::int8[], $3::int8[], $4::int8[]) AS run (device_id, first, last, oldest)
+        GROUP BY device_id ORDER BY device_id
         ON CONFLICT (device_id) DO UPDATE SET
             received = s.received + EXCLUDED.received,
             highest = greatest(s.highest, EXCLUDED.highest),
-            oldest = greatest(s.oldest, EXCLUDED.oldest),
-            missing_since =
-                CASE WHEN alatau.first_missing(s.received + EXCLUDED.received)
-                          <= greatest(s.highest, EXCLUDED.highest)
-                     THEN coalesce(s.missing_since, now()) END
-        RETURNING device_id, oldest, alatau.first_missing(received) - 1 AS through,
-                  missing_since IS NOT DISTINCT FROM now() AS is_new_gap,
-                  oldest > alatau.first_missing(received)
-                  OR highest > alatau.first_missing(received) + $5 AS is_unsettled
+            oldest = greatest(s.oldest, EXCLUDED.oldest)
+        RETURNING device_id, alatau.first_missing(received) AS first_missing, highest, oldest,
+                  missing_since IS NOT NULL AS is_lacking
         """,
         numbers.device.tolist(),
         numbers.first.tolist(),
         numbers.last.tolist(),
         numbers.oldest.tolist(),
-        REACH,
     )
-    entered = Entered(
-        {row["device_id"]: row["through"] for row in rows}, sum(row["is_new_gap"] for row in rows)
-    )
-    await _take_back(connection, numbers, {row["device_id"]: row["oldest"] for row in rows})
-    unsettled = [row["device_id"] for row in rows if row["is_unsettled"]]
-    return await _settle(connection, entered, unsettled) if unsettled else entered
+    through, unsettled, abandoned_below = {}, [], {}
+    for device, first_missing, highest, oldest, is_lacking in rows:
+        through[device] = first_missing - 1
+        abandoned_below[device] = oldest
+        # Apart from the statement above, because of most devices nothing of this is true.
+        lacks = first_missing <= highest
+        if lacks != is_lacking or oldest > first_missing or highest > first_missing + REACH:
+            unsettled.append(device)
+    await _take_back(connection, numbers, abandoned_below)
+    return await _settle(connection, through, unsettled) if unsettled else Entered(through)
 
 
 async def _take_back(connection: Connection, numbers: Numbers, oldest: Mapping[int, int]) -> None:
@@ -115,8 +107,8 @@ async def _take_back(connection: Connection, numbers: Numbers, oldest: Mapping[i
         )
 
 
-async def _settle(connection: Connection, entered: Entered, devices: Sequence[int]) -> Entered:
-    """Fill what devices gave up, noting the gaps, and take out what lies beyond reach."""
+async def _settle(connection: Connection, through: Mapping[int, int], devices: Sequence[int]) -> Entered:
+    """Fill what devices gave up, noting the gaps; take out what lies beyond reach; note since when one lacks."""
     rows = await connection.fetch(
         """
         WITH merged AS (
@@ -131,16 +123,20 @@ async def _settle(connection: Connection, entered: Entered, devices: Sequence[in
             received = merged.received
                        * int8multirange(int8range(1, alatau.first_missing(merged.received) + $2, '[]')),
             missing_since = CASE WHEN alatau.first_missing(merged.received) <= s.highest
-                                 THEN s.missing_since END
+                                 THEN coalesce(s.missing_since, now()) END
         FROM merged WHERE s.device_id = merged.device_id
         RETURNING s.device_id, alatau.first_missing(s.received) - 1 AS through,
+                  s.missing_since IS NOT DISTINCT FROM now() AS is_new_gap,
                   (SELECT count(*) FROM unnest(merged.given_up)) AS abandoned
         """,
         devices,
         REACH,
     )
-    through = {**entered.through, **{row["device_id"]: row["through"] for row in rows}}
-    return Entered(through, entered.detected, sum(row["abandoned"] for row in rows))
+    return Entered(
+        {**through, **{row["device_id"]: row["through"] for row in rows}},
+        sum(row["is_new_gap"] for row in rows),
+        sum(row["abandoned"] for row in rows),
+    )
 
 
 async def sift_clockless(
