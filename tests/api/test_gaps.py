@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import httpx2
 import numpy as np
 import pytest
@@ -87,4 +90,12 @@ async def test_what_is_not_known_is_refused_with_the_nearest(
 
 async def test_a_cursor_of_another_list_is_refused(client: httpx2.AsyncClient) -> None:
     cursor = (await fetch(client, "devices", limit=1))["next"]
+    problem(await client.get(f"/api/v1/gaps?cursor={cursor}"), 422, "invalid-parameter")
+
+
+@pytest.mark.parametrize("position", [("air-1", 2**63), ("air-1", -(2**63) - 1), ("\0", 1)])
+async def test_a_cursor_forged_beyond_what_the_database_holds_is_refused(
+    client: httpx2.AsyncClient, position: tuple[str, int]
+) -> None:
+    cursor = base64.urlsafe_b64encode(json.dumps(["gaps", *position]).encode()).decode().rstrip("=")
     problem(await client.get(f"/api/v1/gaps?cursor={cursor}"), 422, "invalid-parameter")

@@ -213,6 +213,8 @@ async def test_a_worker_that_ends_tells_what_waits(rig: Rig, device: Device) -> 
         await send(device, reading(1))
         await until_told(rig, device, 1)
         await send(device, reading(2))
+        entered = "SELECT received @> 2::int8 FROM alatau.sequence WHERE device_id = $1"
+        await rig.until_sql(entered, await rig.number_of(device))
     await until_told(rig, device, 2)
 
 

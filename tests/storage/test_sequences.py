@@ -232,36 +232,48 @@ async def test_a_number_given_up_that_comes_all_the_same_is_stored_once(
     assert await count(owner, device) == 1
 
 
-async def test_two_workers_with_the_same_reading_without_a_time_store_it_once(
-    workers: Sequence[asyncpg.Connection], owner: asyncpg.Connection, catalogue: Catalogue, noise: Kind
+@pytest.mark.parametrize("before", [0, 1])
+async def test_workers_with_the_same_reading_without_a_time_store_it_once(
+    workers: Sequence[asyncpg.Connection],
+    owner: asyncpg.Connection,
+    catalogue: Catalogue,
+    noise: Kind,
+    before: int,
 ) -> None:
+    """Whether the device has a row to lock already, or the workers meet over its first one."""
     for _ in range(20):
         _, device = await new_device(owner, catalogue)
-        batches = [clockless(noise, device, range(1, 30), NOW + worker) for worker in range(3)]
+        if before:
+            await enter(workers[0], numbers(device, (1, before)))
+        batches = [
+            clockless(noise, device, range(before + 1, 30), NOW + worker * SECOND) for worker in range(3)
+        ]
         written = await asyncio.gather(*map(write, workers, batches))
-        assert sum(one.stored for one in written) == await count(owner, device) == 29
+        assert sum(one.stored for one in written) == await count(owner, device) == 29 - before
 
 
 async def test_workers_with_the_same_devices_do_not_wait_in_a_circle(
     workers: Sequence[asyncpg.Connection], owner: asyncpg.Connection, catalogue: Catalogue, noise: Kind
 ) -> None:
-    devices = [(await new_device(owner, catalogue))[1] for _ in range(40)]
+    specs = [DeviceSpec(f"circle-{number}", "noise", "gate") for number in range(500)]
+    devices = sorted((await register_devices(owner, specs, catalogue)).values())
 
     async def commit(worker: int) -> None:
-        for number in range(1, 11):
-            given_ = Numbers(
-                np.array(devices[:: 1 if worker else -1], np.int32),
-                *(np.full(40, value, np.int64) for value in (number, number, 1)),
+        order = np.array(devices[:: 1 if worker else -1], np.int32)
+        for number in range(1, 21):
+            columns = (np.full(len(order), value, np.int64) for value in (number, number, 1))
+            # Every fourth one has to lock the sequences before it enters.
+            some = clockless(noise, devices[worker], [number], NOW + worker * SECOND + number).clockless
+            await write(
+                workers[worker],
+                Batch([], numbers=Numbers(order, *columns), clockless=some if number % 4 == 0 else ()),
             )
-            # Every other one has to lock the sequences before it enters.
-            some = clockless(noise, devices[worker], [number], NOW + worker * SECOND + number)
-            await write(workers[worker], Batch([], numbers=given_, clockless=some.clockless[: number % 2]))
 
     await asyncio.gather(*map(commit, range(3)))
     whole = await owner.fetchval(
-        "SELECT count(*) FROM alatau.sequence WHERE device_id = ANY($1) AND received = '{[1,11)}'", devices
+        "SELECT count(*) FROM alatau.sequence WHERE device_id = ANY($1) AND received = '{[1,21)}'", devices
     )
-    assert whole == 40
+    assert whole == 500
 
 
 async def test_numbers_are_entered_with_their_rows_or_not_at_all(
