@@ -22,9 +22,17 @@ def decode_cursor(cursor: str, scope: str, *types: type) -> list[Any]:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         found, *position = orjson.loads(raw)
         if found == scope and [type(part) for part in position] == list(types):
-            return list(position)
+            return _storable(position)
     except (ValueError, TypeError, binascii.Error):
         pass
     raise invalid_parameter(
         "cursor", 'is not one that this list gave; take "next" of the page before, or leave it out'
     )
+
+
+def _storable(position: list[Any]) -> list[Any]:
+    """Return a position that the database can compare with. Raises ValueError if it was forged otherwise."""
+    for part in position:
+        if "\0" in part if isinstance(part, str) else not -(2**63) <= part < 2**63:
+            raise ValueError(part)
+    return position

@@ -102,14 +102,14 @@ class Committer:
             cut.route_again()
         readings = cut.check(self._clock(), self._options.window)
         try:
-            await self._write(cut, readings)
+            written = await self._write(cut, readings)
         except PermanentError as error:
             if cut.messages == 1:
                 cut.refuse(str(error))
                 return await self._store_refused(cut)
             log.warning("the database refused a row; looking for it", error=str(error), messages=cut.messages)
             return await self._store_halves(cut)
-        return readings
+        return [*readings, *written.clockless]
 
     async def _store_refused(self, cut: Cut) -> list[ReadingBatch]:
         try:
@@ -125,12 +125,19 @@ class Committer:
         for half in cut.halves():
             readings += await self._store(half)
             cut.faulty |= half.faulty
+            cut.receipts |= half.receipts
         return readings
 
-    async def _write(self, cut: Cut, readings: list[ReadingBatch]) -> None:
+    async def _write(self, cut: Cut, readings: list[ReadingBatch]) -> Written:
         letters = cut.settle(self._quota, self._clock())
         slot = cut.arrivals.slot()
-        batch = Batch(readings, letters, (self._options.worker, *slot) if slot else None)
+        batch = Batch(
+            readings,
+            letters,
+            (self._options.worker, *slot) if slot else None,
+            cut.numbers(),
+            cut.clockless,
+        )
         connection = await self.connection()
         started = self._since = time.perf_counter()
         try:
@@ -145,7 +152,11 @@ class Committer:
         finally:
             self._since = None
         cut.arrivals.committed()
+        if written.entered is not None:
+            names = cut.sequence.names()
+            cut.receipts = {names[device]: through for device, through in written.entered.through.items()}
         self._count(cut, batch, written, time.perf_counter() - started)
+        return written
 
     def _count(self, cut: Cut, batch: Batch, written: Written, seconds: float) -> None:
         metrics, now = self._metrics, self._clock()
@@ -161,6 +172,10 @@ class Committer:
         for fold in batch.letters.folds:
             metrics.letters_folded.labels(fold.letter.reason.value).inc(fold.count)
             refused[fold.letter.reason] += fold.count
+        if written.entered is not None:
+            metrics.numbered.inc(len(cut.sequence))
+            metrics.gaps_detected.inc(written.entered.detected)
+            metrics.gaps_abandoned.inc(written.entered.abandoned)
         self._watch(cut.messages, refused, now)
         for readings in batch.readings:
             metrics.lag_seconds.observe((now - int(readings.time[0])) / 1e6)

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -24,7 +24,10 @@ Row = tuple[float, ...]
 _NAN = math.nan
 # Year 5107: still read as seconds, and outside any window.
 _FAR_AWAY = 9.9e10
-_META = ("ts", "seq")
+_META = ("ts", "seq", "oldest")
+# The numbers that every JSON library tells apart: 1 to 2^53 - 1.
+LARGEST_NUMBER = 2**53 - 1
+_Number = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_NUMBER)]
 _MAX_READINGS = 10_000
 # How many faults of one message are told with what would be right.
 EXPLAINED_FAULTS = 5
@@ -43,16 +46,28 @@ class Fault:
         return self.explanation if isinstance(self.explanation, str) else self.explanation()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Numbered:
+    """The number of one reading and what its device calls its oldest; ``row`` is its place among the rows of
+    its message, None where it has none, because what is refused is kept too."""
+
+    number: int
+    oldest: int | None
+    row: int | None
+
+
 @dataclasses.dataclass(slots=True)
 class Decoded:
-    """The rows of one message and what was wrong with the rest of it."""
+    """The rows of one message, the numbers of its readings, and what was wrong with the rest of it."""
 
     rows: list[Row]
     faults: list[Fault]
+    numbered: list[Numbered] = dataclasses.field(default_factory=list)
 
 
 def compile_decoder(kind: Kind) -> Callable[[bytes], Any]:
-    """Return a decoder of the flat shapes to a struct with ``ts`` and the kind's metrics, in this order.
+    """Return a decoder of the flat shapes to a struct with ``ts``, the kind's metrics, ``seq`` and ``oldest``,
+    in this order.
 
     Raises msgspec's errors for anything else; ``take_apart`` then says what it was.
     """
@@ -61,7 +76,12 @@ def compile_decoder(kind: Kind) -> Callable[[bytes], Any]:
     metrics: list[tuple[str, Any, Any]] = [(field, float | bool | None, _NAN) for field in names]
     shape = msgspec.defstruct(
         "Flat",
-        [("ts", float | str | None, _NAN), *metrics, ("seq", int | None, None)],
+        [
+            ("ts", float | str | None, _NAN),
+            *metrics,
+            ("seq", _Number | None, None),
+            ("oldest", _Number | None, None),
+        ],
         rename=names,
         forbid_unknown_fields=True,
         gc=False,
@@ -79,6 +99,8 @@ def take_apart(payload: bytes, kind: Kind) -> Decoded:
         return decoded
     readings = document if isinstance(document, list) else [document]
     if len(readings) > _MAX_READINGS:
+        for reading in readings:
+            _number_of(reading, None, decoded)
         decoded.faults.append(
             Fault(Reason.TOO_LARGE, f"{len(readings)} readings in one message; send at most {_MAX_READINGS}")
         )
@@ -91,10 +113,48 @@ def take_apart(payload: bytes, kind: Kind) -> Decoded:
             # They would all have the time of arrival, and only the first of them would be kept.
             detail = f'{where}no "ts"; in an array each reading needs a time of its own'
             decoded.faults.append(Fault(Reason.TIME_UNREADABLE, detail))
+            _number_of(reading, None, decoded)
             continue
+        row = len(decoded.rows)
         for fault in _take_reading(reading, kind, decoded):
             decoded.faults.append(Fault(fault.reason, where + fault.detail) if where else fault)
+        if wrong := _number_of(reading, row if len(decoded.rows) > row else None, decoded):
+            decoded.faults.append(Fault(Reason.BAD_SEQUENCE, where + wrong))
     return decoded
+
+
+def _number_of(reading: Any, row: int | None, decoded: Decoded) -> str | None:
+    """Take the number of a reading, and return what is wrong with it or its ``oldest``."""
+    if not isinstance(reading, dict):
+        return None
+    number, oldest = reading.get("seq"), reading.get("oldest")
+    if number is None:
+        return (
+            None if oldest is None else 'an "oldest" without "seq"; send the number of the reading beside it'
+        )
+    if (whole := _whole_number(number)) is None:
+        return _no_number("seq", number)
+    lowest = None if oldest is None else _whole_number(oldest)
+    decoded.numbered.append(Numbered(whole, lowest if lowest and lowest <= whole else None, row))
+    if oldest is not None and lowest is None:
+        return _no_number("oldest", oldest)
+    if lowest is not None and lowest > whole:
+        return f'"oldest" {lowest} is above "seq" {whole}; send the lowest number that the device still keeps'
+    return None
+
+
+def _whole_number(value: Any) -> int | None:
+    # JSON knows no integers: 7.0 and 7e0 are the whole number 7.
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and 1 <= value <= LARGEST_NUMBER else None
+
+
+def _no_number(name: str, value: Any) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    shown = f"{_as_double(value):.17g}" if is_number else f"a JSON {_json_type(value)}"
+    return f'"{name}" is {shown}; send a whole number from 1 to {LARGEST_NUMBER}'
 
 
 def _take_reading(reading: Any, kind: Kind, decoded: Decoded) -> Iterator[Fault]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,11 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.decode import EXPLAINED_FAULTS, Fault, Row, example, take_apart
+from ingest.sequence import Collected
 from sensors.checks import Reason, TimeWindow, in_future, out_of_range, too_old
 from sensors.kinds import Kind
 from sensors.readings import ReadingBatch
 from sensors.times import SECOND, format_timestamp, unix_to_microseconds
 from storage.dead_letters import DeadLetter, Fold, Letters
+from storage.sequences import Clockless, Numbers
 
 if TYPE_CHECKING:
     from mqtt5 import PublishPacket
@@ -74,6 +77,8 @@ class KindRows:
     packets: list[PublishPacket] = dataclasses.field(default_factory=list)
     routes: list[Route] = dataclasses.field(default_factory=list)
     received: list[int] = dataclasses.field(default_factory=list)
+    # Numbers of the rows without a time of their own, by their places.
+    clockless: dict[int, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(slots=True)
@@ -100,6 +105,10 @@ class Cut:
     settled: Letters | None = None
     parts: list[Cut] | None = None
     stored: list[ReadingBatch] | None = None  # what was, once its transaction has committed
+    sequence: Collected = dataclasses.field(default_factory=Collected)
+    # Apart from what is checked: numbered readings without a time, stored unless their number was kept.
+    clockless: list[Clockless] = dataclasses.field(default_factory=list)
+    receipts: dict[str, int] = dataclasses.field(default_factory=dict)  # what the commit made of the numbers
 
     def feed(self, packets: list[PublishPacket], received: int, size: int = 0) -> None:
         """Take what one read brought, the first packet at ``received`` (Unix µs), each next one 1 µs later.
@@ -125,8 +134,13 @@ class Cut:
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 self._take_apart(packet, arrived, route)
                 continue
-            if type(record.ts) is float:
-                self._append(as_row(record)[:-1], packet, arrived, route)
+            if type(record.ts) is not float:
+                self._take_apart(packet, arrived, route)
+            elif record.seq is None and record.oldest is None:
+                self._append(as_row(record)[:-2], packet, arrived, route)
+            elif record.seq is not None and (record.oldest or 1) <= record.seq:
+                self._append(as_row(record)[:-2], packet, arrived, route)
+                self._number(record.seq, record.oldest, packet, route, record.ts)
             else:
                 self._take_apart(packet, arrived, route)
 
@@ -162,7 +176,7 @@ class Cut:
 
     def refuse(self, detail: str) -> None:
         """Make every message of this cut a dead letter that the database refused."""
-        self.checked, self.settled, self.limited = [], None, 0
+        self.checked, self.clockless, self.settled, self.limited = [], [], None, 0
         self.faulty.clear()
         for packets, received in self.fed:
             for arrived, packet in enumerate(packets, received):
@@ -173,23 +187,35 @@ class Cut:
         """Return the dead letters, once ``check`` has found what is wrong."""
         return [message.letter() for message in self.faulty.values()]
 
+    def numbers(self) -> Numbers | None:
+        """Return the numbers of all readings, stored or refused."""
+        return self.sequence.as_runs()
+
     def settle(self, quota: LetterQuota, now: int) -> Letters:
         """Return which of the dead letters are kept whole, and which are counted in others.
 
         As with ``check``, what was decided stays.
         """
         if self.settled is None:
+            numbered = self.sequence.carriers() if self.faulty else set()
             kept: list[DeadLetter] = []
             folds: dict[tuple[Target, Reason], list[Message]] = {}
+            sent: set[tuple[str, bytes]] = set()
             for message in self.faulty.values():
                 packet, reason = message.packet, message.reason
                 self.arrivals.note(packet, message.received)
+                is_numbered = id(packet) in numbered
+                if is_numbered:
+                    # The same bytes are the same reading then, sent again for want of a receipt.
+                    if (same := (packet.topic, packet.payload)) in sent:
+                        continue
+                    sent.add(same)
                 target = quota.fold_into(
                     packet.topic, reason, message.received, now, has_device=message.route is not None
                 )
                 message.is_kept = target is None
                 if target is None:
-                    kept.append(message.letter())
+                    kept.append(dataclasses.replace(message.letter(), is_numbered=is_numbered))
                     continue
                 if (target, reason) not in folds and len(folds) >= quota.policy.counted:
                     target = quota.last(reason)
@@ -208,10 +234,24 @@ class Cut:
         rows.routes.append(route)
         rows.received.append(received)
 
+    def _number(
+        self, number: int, oldest: int | None, packet: PublishPacket, route: Route, ts: float
+    ) -> None:
+        """Note the number of the row just appended, of a reading whose own time is ``ts``."""
+        self.sequence.add(route, number, oldest, packet)
+        if math.isnan(ts):
+            rows = self.kinds[id(route.kind)]
+            rows.clockless[len(rows.rows) - 1] = number
+
     def _take_apart(self, packet: PublishPacket, received: int, route: Route) -> None:
         decoded = take_apart(packet.payload, route.kind)
         for row in decoded.rows:
             self._append(row, packet, received, route)
+        for one in decoded.numbered:
+            # A message has at most one reading without a time, and that is its only one.
+            self._number(
+                one.number, one.oldest, packet, route, 0.0 if one.row is None else decoded.rows[one.row][0]
+            )
         for fault in decoded.faults:
             self._fault(packet, received, route, fault)
 
@@ -243,6 +283,7 @@ class Cut:
         """
         if self.checked is None:
             self.arrivals.discard()
+            self.clockless = []
             self.checked = [
                 batch for rows in self.kinds.values() if len(batch := self._check(rows, now, window))
             ]
@@ -281,40 +322,49 @@ class Cut:
                 self._fault_of_row(rows, int(row), _range_fault(rows.kind, int(column), values[row, column]))
             values[implausible] = np.nan
         keep &= self._has_values(rows, values, implausible)
-        kept = batch if keep.all() else batch.take(keep)
         if self.limits is not None:
-            self._charge(self.limits, rows, kept, np.flatnonzero(keep), now)
-        return self._without_excess(rows, kept, np.flatnonzero(keep)) if self.excess else kept
+            self._charge(self.limits, rows, batch, keep, now)
+        if self.excess:
+            self._refuse_excess(rows, batch, keep)
+        if rows.clockless:
+            self._set_apart(rows, batch, keep)
+        return batch if keep.all() else batch.take(keep)
 
     def _charge(
-        self, limits: RateLimits, rows: KindRows, batch: ReadingBatch, places: npt.NDArray[np.intp], now: int
+        self, limits: RateLimits, rows: KindRows, batch: ReadingBatch, keep: npt.NDArray[np.bool_], now: int
     ) -> None:
-        """Charge a batch, whose rows are at these ``places`` among those of the kind, and note the excess."""
+        """Charge the kept rows of a batch, and note the excess."""
+        places = np.flatnonzero(keep)
         redelivered = None
         if self.redelivered:
             redelivered = np.array([rows.packets[place].duplicate for place in places], dtype=bool)
-        excess = limits.charge(batch, now, redelivered)
+        excess = limits.charge(batch if keep.all() else batch.take(keep), now, redelivered)
         if excess is None:
             return
-        for row, gap, expected in zip(
-            excess.rows.tolist(), excess.gap.tolist(), excess.expected.tolist(), strict=True
+        for place, gap, expected in zip(
+            places[excess.rows].tolist(), excess.gap.tolist(), excess.expected.tolist(), strict=True
         ):
-            packet = rows.packets[places[row]]
-            self.excess[id(packet), int(batch.time[row])] = Fault(
+            self.excess[id(rows.packets[place]), int(batch.time[place])] = Fault(
                 Reason.RATE_EXCEEDED, functools.partial(_rate_detail, gap / SECOND, expected / SECOND)
             )
 
-    def _without_excess(
-        self, rows: KindRows, batch: ReadingBatch, places: npt.NDArray[np.intp]
-    ) -> ReadingBatch:
-        keep = np.ones(len(batch), dtype=bool)
-        for row, (place, time) in enumerate(zip(places.tolist(), batch.time.tolist(), strict=True)):
-            fault = self.excess.get((id(rows.packets[place]), time))
+    def _refuse_excess(self, rows: KindRows, batch: ReadingBatch, keep: npt.NDArray[np.bool_]) -> None:
+        """Make faults of the excess among the kept rows, which are then kept no more."""
+        for place in np.flatnonzero(keep).tolist():
+            fault = self.excess.get((id(rows.packets[place]), int(batch.time[place])))
             if fault is not None:
-                keep[row] = False
+                keep[place] = False
+                self.limited += 1
                 self._fault_of_row(rows, place, fault)
-        self.limited += int(np.count_nonzero(~keep))
-        return batch.take(keep)
+
+    def _set_apart(self, rows: KindRows, batch: ReadingBatch, keep: npt.NDArray[np.bool_]) -> None:
+        """Move what is kept of the numbered rows without a time from ``keep`` to ``clockless``."""
+        places = np.fromiter(rows.clockless, np.intp)
+        numbers = np.fromiter(rows.clockless.values(), np.int64)
+        good = keep[places]
+        if good.any():
+            self.clockless.append(Clockless(batch.take(places[good]), numbers[good]))
+        keep[places] = False
 
     def _has_values(
         self, rows: KindRows, values: npt.NDArray[np.float64], implausible: npt.NDArray[np.bool_]

@@ -17,6 +17,7 @@ from storage.dead_letters import trim_letters
 from storage.deadline import deadline
 from storage.errors import classify
 from storage.latest import flush_latest, heal_latest
+from storage.sequences import trim_gaps
 
 _TRIM_EVERY_SECONDS = 600.0
 # What is pending grows while a flush waits; after a long gap the healing reads many rows.
@@ -88,6 +89,7 @@ class LatestFlusher:
             connection, self._options.keep_dead_letters, self._options.keep_dead_letters_days
         )
         self._metrics.letters_trimmed.inc(trimmed)
+        await trim_gaps(connection, self._options.keep_gaps)
 
     async def close(self) -> None:
         """Drop the connection."""

@@ -21,6 +21,14 @@ class IngestMetrics:
         self.stored = self._counter("readings_stored", "Readings stored as new rows.")
         self.merged = self._counter("readings_merged", "Readings that completed a stored row.")
         self.duplicate = self._counter("readings_duplicate", "Readings that said nothing new.")
+        self.numbered = self._counter("readings_numbered", "Readings with a number, stored or refused.")
+        self.receipts_sent = self._counter("receipts_sent", "Receipts published to devices.")
+        self.gaps_detected = self._counter(
+            "sequence_gaps_detected", "Times that a device's numbers began to lack one."
+        )
+        self.gaps_abandoned = self._counter(
+            "sequence_gaps_abandoned", "Gaps in numbers that devices gave up: readings are lost."
+        )
         self.limited = self._counter("readings_limited", "Readings refused for their device's rate.")
         self.dead_letters = self._by_reason("dead_letters", "Messages kept as dead letters.")
         self.letters_folded = self._by_reason(

@@ -29,6 +29,7 @@ class IngestOptions:
     pending_bytes: int = 128 * 1024**2  # of messages that wait for their commit; then reading pauses
     latest_interval_seconds: float = 1.0
     keep_dead_letters: int = 1_000_000
+    keep_gaps: int = 1_000_000  # notes of abandoned gaps
     keep_dead_letters_days: float = 90.0
     letters: LetterPolicy = dataclasses.field(default_factory=LetterPolicy)
     rates: RatePolicy = dataclasses.field(default_factory=RatePolicy)

@@ -22,6 +22,7 @@ from ingest.limits import RateLimits
 from ingest.metrics import IngestMetrics
 from ingest.options import SHARE, IngestOptions
 from ingest.readiness import Facts, Readiness, judge
+from ingest.receipts import Receipts
 from ingest.routes import Routes
 from ingest.session import Session
 from sensors.checks import Reason
@@ -31,11 +32,12 @@ from storage.deadline import deadline
 from storage.errors import StorageError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
-_LAST_FLUSH_SECONDS = 3.0
+_LAST_FLUSH_SECONDS, _LAST_RECEIPTS_SECONDS = 3.0, 1.0
 # One event for each incident: ``cli/repetition.py`` writes it once a minute, however often it happens.
 _AWAY, _REFUSED = "broker away; trying again", "the broker refuses us; trying again"
 _LOST = "connection to the broker lost"
 _LOADING_SECONDS = 30.0
+_RECEIPTS_SECONDS = 0.25  # how often it is looked which devices may be told again
 log = structlog.get_logger("ingest")
 
 
@@ -56,6 +58,7 @@ class Ingest:
         self._committer = Committer(options, self._directory, self.metrics, _now)
         self._latest = LatestFlusher(options, self.metrics, time.monotonic)
         self._feedback = Feedback()
+        self._receipts = Receipts()
         self._session: Session | None = None  # where the pending messages come from
         self._pending = self._new_cut()
         self._arrived = asyncio.Event()
@@ -79,6 +82,7 @@ class Ingest:
         async with asyncio.TaskGroup() as group:
             directory = group.create_task(self._directory.run(), name="ingest.directory")
             latest = group.create_task(self._latest.run(), name="ingest.latest")
+            receipts = group.create_task(self._receipts_loop(), name="ingest.receipts")
             writer = group.create_task(self._write_loop(), name="ingest.writer")
             receiver = group.create_task(self._receive_loop(), name="ingest.receiver")
             backlog = group.create_task(self._backlog.run(), name="ingest.backlog")
@@ -92,7 +96,9 @@ class Ingest:
             await asyncio.wait({writer}, timeout=self.options.drain_timeout_seconds)
             if not writer.done():
                 log.warning("drain timed out; the broker keeps what is not acknowledged")
-            await self._cancel({directory, latest, backlog, writer})
+            last_receipts = group.create_task(self._publish_receipts(self._receipts.rest(_now())))
+            await asyncio.wait({last_receipts}, timeout=_LAST_RECEIPTS_SECONDS)
+            await self._cancel({directory, latest, receipts, backlog, writer, last_receipts})
         if self._session is not None:
             await self._session.close()
         last = asyncio.create_task(self._latest.flush(), name="ingest.last_flush")
@@ -217,6 +223,8 @@ class Ingest:
     async def _finish(self, cut: Cut, session: Session | None) -> None:
         readings = await self._committer.commit(cut)
         self._latest.add(readings)
+        for device, through in cut.receipts.items():
+            self._receipts.note(device, through)
         if session is not None:
             # Packet ids belong to one connection: on a later one they would acknowledge a stranger's.
             session.acknowledge(cut.packet_ids())
@@ -225,6 +233,21 @@ class Ingest:
             if self._has_room() and not self._closing:
                 session.resume()
         self.metrics.in_flight.dec(cut.messages)
+
+    async def _receipts_loop(self) -> None:
+        """Tell devices what was kept, a second after the last time at the soonest; ends by cancellation."""
+        while True:
+            await asyncio.sleep(_RECEIPTS_SECONDS)
+            if self._session is not None and self._session.is_open:
+                await self._publish_receipts(self._receipts.due(_now()))
+
+    async def _publish_receipts(self, due: list[tuple[str, bytes]]) -> None:
+        session = self._session
+        if session is None or not session.is_open:
+            return  # devices that wait for a receipt send again, and are answered then
+        for device, receipt in due:
+            await session.publish(self.options.topics.of(device, Channel.STORED), receipt)
+        self.metrics.receipts_sent.inc(len(due))
 
     async def _tell(self, cut: Cut, session: Session) -> None:
         """Tell devices why their messages were refused."""

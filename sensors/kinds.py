@@ -16,7 +16,9 @@ METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 KIND_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 # Fields of the payload and columns of the table that a metric must not be called.
-RESERVED_NAMES = frozenset({"ts", "values", "seq", "time", "received_at", "device_id", "device", "kind"})
+RESERVED_NAMES = frozenset(
+    {"ts", "values", "seq", "oldest", "time", "received_at", "device_id", "device", "kind"}
+)
 
 
 class Behaviour(enum.StrEnum):

@@ -14,7 +14,7 @@ from storage.kinds import Connection
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A refused message on its way in; ``received`` in Unix µs."""
+    """A refused message on its way in; ``received`` in Unix µs, ``is_numbered`` if a reading in it has a number."""
 
     received: int
     topic: str
@@ -22,6 +22,7 @@ class DeadLetter:
     reason: Reason
     detail: str
     device_id: int | None = None
+    is_numbered: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,15 +64,23 @@ class StoredLetter:
 
 
 async def insert_letters(connection: Connection, letters: Sequence[DeadLetter]) -> None:
-    """Keep the letters."""
+    """Keep the letters. A numbered one that its device sends again, for want of a receipt, is kept once."""
     if not letters:
         return
     await connection.execute(
         """
         INSERT INTO alatau.dead_letter (received_at, topic, payload, reason, detail, device_id)
-        SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::int[])
+        SELECT received_at, topic, payload, reason, detail, device_id
+        FROM unnest($1::timestamptz[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::int[],
+                    $7::boolean[])
+             AS new (received_at, topic, payload, reason, detail, device_id, is_numbered)
+        WHERE NOT (is_numbered AND EXISTS (
+            SELECT FROM alatau.dead_letter old
+            WHERE md5(old.topic) = md5(new.topic) AND old.topic = new.topic AND old.payload = new.payload
+                  AND old.reason = new.reason AND old.received_at > new.received_at - interval '7 days'))
         """,
         *_columns(letters),
+        [letter.is_numbered for letter in letters],
     )
 
 

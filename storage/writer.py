@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg
 
@@ -13,30 +13,43 @@ from storage.arrivals import store_arrivals
 from storage.copy import copy_stream, encode_readings, reading_columns
 from storage.dead_letters import Letters, fold_letters, insert_letters
 from storage.kinds import SCHEMA, table
+from storage.sequences import Clockless, Entered, Numbers, enter_numbers, sift_clockless
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Written:
-    """What became of the rows of one transaction."""
+    """What became of the rows of one transaction; ``entered`` of their numbers, ``clockless`` has those stored
+    of the batch's clockless readings."""
 
     stored: int = 0
     merged: int = 0  # filled in metrics that a stored row had left out
     duplicate: int = 0  # said nothing new
+    entered: Entered | None = None
+    clockless: tuple[ReadingBatch, ...] = ()
 
     def __add__(self, other: Written) -> Written:
         return Written(
-            self.stored + other.stored, self.merged + other.merged, self.duplicate + other.duplicate
+            self.stored + other.stored,
+            self.merged + other.merged,
+            self.duplicate + other.duplicate,
+            self.entered or other.entered,
+            self.clockless + other.clockless,
         )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Batch:
-    """What one transaction stores: readings (one batch for each kind), dead letters, and the worker's
-    times of arrival as (worker, slot, records)."""
+    """What one transaction stores: readings (one batch for each kind), dead letters, the worker's times of
+    arrival as (worker, slot, records), and the numbers of readings and letters.
+
+    ``clockless`` readings, whose numbers are among ``numbers``, are stored if their number was not kept yet.
+    """
 
     readings: Sequence[ReadingBatch]
     letters: Letters = Letters()  # noqa: RUF009 - frozen
     arrivals: tuple[str, int, bytes] | None = None
+    numbers: Numbers | None = None
+    clockless: Sequence[Clockless] = ()
 
 
 async def write(connection: asyncpg.Connection, batch: Batch) -> Written:
@@ -46,30 +59,54 @@ async def write(connection: asyncpg.Connection, batch: Batch) -> Written:
     unknown, and the same again is harmless: the unique index on (device, time) makes a row once.
     """
     unique = [readings.sorted_unique() for readings in batch.readings]
-    rows = sum(map(len, unique))
-    repeated = Written(duplicate=sum(map(len, batch.readings)) - rows)
+    repeated = Written(duplicate=sum(map(len, batch.readings)) - sum(map(len, unique)))
     try:
         async with connection.transaction():
-            for readings in unique:
-                await _copy(connection, readings, readings.kind.name, SCHEMA)
-            await _write_rest(connection, batch)
-        return repeated + Written(stored=rows)
+            return repeated + await _store(connection, unique, batch, _insert)
     except asyncpg.UniqueViolationError:
         pass  # redelivered or completing rows are among them
     async with connection.transaction():
-        written = repeated
-        for readings in unique:
-            written += await _merge(connection, readings)
-        await _write_rest(connection, batch)
+        return repeated + await _store(connection, unique, batch, _merge)
+
+
+_Put = Callable[[asyncpg.Connection, ReadingBatch], Awaitable[Written]]
+
+
+async def _store(
+    connection: asyncpg.Connection, unique: Sequence[ReadingBatch], batch: Batch, put: _Put
+) -> Written:
+    written = Written()
+    for readings in unique:
+        written += await put(connection, readings)
+    if batch.numbers is not None:
+        # After the other rows, because a device's sequence stays locked from here to the commit.
+        written += await _store_numbers(connection, batch.numbers, batch.clockless, put)
+    await _store_letters(connection, batch)
     return written
 
 
-async def _write_rest(connection: asyncpg.Connection, batch: Batch) -> None:
+async def _store_letters(connection: asyncpg.Connection, batch: Batch) -> None:
     # Rows are stored once by their key; letters have none, but the slot tells whether they are stored already.
     if batch.arrivals and not await store_arrivals(connection, *batch.arrivals):
         return
     await insert_letters(connection, batch.letters.kept)
     await fold_letters(connection, batch.letters.folds)
+
+
+async def _store_numbers(
+    connection: asyncpg.Connection, numbers: Numbers, clockless: Sequence[Clockless], put: _Put
+) -> Written:
+    fresh = await sift_clockless(connection, numbers, clockless) if clockless else []
+    given = sum(len(one.number) for one in clockless)
+    written = Written(duplicate=given - sum(map(len, fresh)), clockless=tuple(fresh))
+    for readings in fresh:
+        written += await put(connection, readings.sorted_unique())
+    return written + Written(entered=await enter_numbers(connection, numbers))
+
+
+async def _insert(connection: asyncpg.Connection, batch: ReadingBatch) -> Written:
+    await _copy(connection, batch, batch.kind.name, SCHEMA)
+    return Written(stored=len(batch))
 
 
 async def _copy(

@@ -9,6 +9,9 @@ GRANT SELECT, INSERT ON alatau.dead_letter TO alatau_ingest;
 GRANT DELETE, UPDATE (repeats) ON alatau.dead_letter TO alatau_ingest;
 GRANT SELECT, INSERT, UPDATE ON alatau.ingest_arrivals TO alatau_ingest;
 GRANT SELECT, INSERT, UPDATE ON alatau.latest TO alatau_ingest;
+GRANT SELECT, INSERT, UPDATE ON alatau.sequence TO alatau_ingest;
+GRANT SELECT, INSERT, UPDATE, DELETE ON alatau.sequence_gap TO alatau_ingest;
+GRANT SELECT ON alatau.sequence, alatau.sequence_gap TO alatau_api;
 GRANT SELECT ON alatau.dead_letter, alatau.latest, alatau.api_key TO alatau_api;
 GRANT EXECUTE ON FUNCTION alatau.register_devices(jsonb) TO alatau_api;
 

@@ -13,7 +13,7 @@ from tests.cities import City
 
 KEYED = [
     *("districts", "kinds", "metrics", "devices", "devices/air-1", "latest", "readings", "series"),
-    *("dead-letters", "dead-letters/1"),
+    *("dead-letters", "dead-letters/1", "gaps"),
 ]
 
 

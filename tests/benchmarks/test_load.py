@@ -31,7 +31,9 @@ LOAD = Load(count=2500, devices=7, metrics=5, start=NOW // 1000)
 def routes(catalogue: Catalogue) -> Routes:
     routes = Routes(Topics())
     routes.set_catalogue(catalogue)
-    routes.add((number, device, LOAD.kind) for number, device in enumerate(device_names(LOAD), 1))
+    routes.add(
+        (number, device, LOAD.kind, LOAD.step / 1000) for number, device in enumerate(device_names(LOAD), 1)
+    )
     return routes
 
 

@@ -32,7 +32,7 @@ def decode_fast(payload: bytes, kind: Kind) -> Row | None:
         record = compile_decoder(kind)(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    row: tuple[Any, ...] = msgspec.structs.astuple(record)[:-1]
+    row: tuple[Any, ...] = msgspec.structs.astuple(record)[:-2]
     return (
         tuple(math.nan if value is None else float(value) for value in row) if type(row[0]) is float else None
     )
@@ -68,7 +68,7 @@ json_values = st.recursive(
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=4),
-        st.dictionaries(st.sampled_from(["ts", "values", "seq", "laeq", "x"]), inner, max_size=4),
+        st.dictionaries(st.sampled_from(["ts", "values", "seq", "oldest", "laeq", "x"]), inner, max_size=4),
     ),
     max_leaves=12,
 )

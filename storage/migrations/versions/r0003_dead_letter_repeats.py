@@ -2,10 +2,10 @@
 
 from storage.migrations.run import execute_sql_file
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
     """Add the count."""
-    execute_sql_file("0002_dead_letter_repeats.sql")
+    execute_sql_file("0003_dead_letter_repeats.sql")
