@@ -11,12 +11,17 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cli.local import LocalStack, Ports
 from sensors.catalogue import Catalogue, build_catalogue, builtin_file
 from stack.ports import free_port
 from stack.servers import Servers, ensure_servers
 from storage.database import API_ROLE, INGEST_ROLE, OWNER_ROLE
+
+# How long an example takes says how busy the machine is; speed is shown by the benchmarks.
+settings.register_profile("alatau", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("alatau")
 
 _numbers = itertools.count(1)
 

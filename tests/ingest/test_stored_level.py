@@ -20,8 +20,6 @@ from simulators.run import run
 from storage.devices import register_devices
 from tests.ingest.conftest import Rig
 
-RECEIPTS = pytest.mark.skip(reason="ingest publishes no receipts yet")
-
 
 def options(rig: Rig, account: Service, count: int) -> SimulateOptions:
     return SimulateOptions(
@@ -35,7 +33,6 @@ def options(rig: Rig, account: Service, count: int) -> SimulateOptions:
     )
 
 
-@RECEIPTS
 async def test_a_device_forgets_a_reading_when_it_is_stored(rig: Rig, tmp_path: pathlib.Path) -> None:
     registered = await rig.add_device()
     secret = str(registered.client.password)
@@ -56,7 +53,6 @@ async def test_a_device_forgets_a_reading_when_it_is_stored(rig: Rig, tmp_path: 
     assert len(await rig.rows(registered)) == 300
 
 
-@RECEIPTS
 async def test_a_simulated_city_hears_that_every_reading_is_stored(rig: Rig) -> None:
     fleet = plan_fleet(rig.catalogue, 40)
     await register_devices(rig.connection, fleet, rig.catalogue)
