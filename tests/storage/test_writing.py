@@ -139,12 +139,19 @@ async def test_two_writers_of_the_same_rows_store_them_once(
 async def test_a_redelivered_letter_is_kept_once_and_a_repeated_one_each_time(
     ingest: asyncpg.Connection, owner: asyncpg.Connection
 ) -> None:
-    def letter(*, redelivered: bool) -> DeadLetter:
+    def letter(received: int, *, redelivered: bool) -> DeadLetter:
         topic = "kept-once"
-        return DeadLetter(NOW, topic, b"\x00\xff", Reason.UNDECODABLE, "why\0", redelivered=redelivered)
+        return DeadLetter(received, topic, b"\x00\xff", Reason.UNDECODABLE, "why\0", redelivered=redelivered)
 
-    for redelivered in (False, True, False, True):
-        await write(ingest, Batch([], [letter(redelivered=redelivered)]))
+    # The third is another message, a microsecond later; the fifth repeats a commit whose outcome was unknown.
+    for received, redelivered in (
+        (NOW, False),
+        (NOW, True),
+        (NOW + 1, False),
+        (NOW + 2, True),
+        (NOW + 1, False),
+    ):
+        await write(ingest, Batch([], [letter(received, redelivered=redelivered)]))
     assert await owner.fetchval("SELECT count(*) FROM alatau.dead_letter WHERE topic = 'kept-once'") == 2
 
 
