@@ -14,7 +14,7 @@ import ingest.session
 from benchmarks.proxy import Proxy, proxy
 from ingest.service import Ingest
 from tests.ingest.conftest import Rig
-from tests.ingest.counting import counted, expect_clean, linked, published
+from tests.ingest.counting import counted, expect_clean, finish, linked, published
 
 Fault = Callable[[Rig, Ingest, Proxy], Awaitable[None]]
 
@@ -86,14 +86,14 @@ FAULTS: list[Fault] = [_cuts, _resets_in_mid_packet, _delays, _trickles, _silenc
 async def test_broker_link_that_fails_loses_and_doubles_nothing(
     rig: Rig, tmp_path: pathlib.Path, fault: Fault
 ) -> None:
-    load, ledger = counted(5_000, faulty_every=100), tmp_path / "ledger"
+    load, ledger = counted(200_000, faulty_every=100), tmp_path / "ledger"
     async with (
         proxy(rig.stack.ports.mqtt) as link,
         rig.worker(linked(rig, mqtt_port=link.port)) as worker,
         published(rig, load, ledger) as gateway,
     ):
         await fault(rig, worker, link)
-        await gateway.result()
+        await finish(gateway)
         await expect_clean(rig, load, ledger)
         assert worker.metrics.sessions_lost._value.get() == 0
 
@@ -102,14 +102,14 @@ async def test_broker_link_that_fails_loses_and_doubles_nothing(
 async def test_database_link_that_fails_loses_and_doubles_nothing(
     rig: Rig, tmp_path: pathlib.Path, fault: Fault
 ) -> None:
-    load, ledger = counted(5_000, faulty_every=100), tmp_path / "ledger"
+    load, ledger = counted(200_000, faulty_every=100), tmp_path / "ledger"
     async with (
         proxy(rig.stack.ports.database) as link,
         rig.worker(linked(rig, database=link.port)) as worker,
         published(rig, load, ledger) as gateway,
     ):
         await fault(rig, worker, link)
-        await gateway.result()
+        await finish(gateway)
         await expect_clean(rig, load, ledger)
 
 
@@ -117,7 +117,7 @@ async def test_commit_whose_answer_is_cut_off_stores_readings_and_letters_once(
     rig: Rig, tmp_path: pathlib.Path
 ) -> None:
     """The transaction has committed, and ingest can't know: it stores the same again."""
-    load, ledger = counted(6_000, faulty_every=10), tmp_path / "ledger"
+    load, ledger = counted(200_000, faulty_every=10), tmp_path / "ledger"
     async with (
         proxy(rig.stack.ports.database) as link,
         rig.worker(linked(rig, database=link.port, latest_interval_seconds=60.0)) as worker,
@@ -127,6 +127,6 @@ async def test_commit_whose_answer_is_cut_off_stores_readings_and_letters_once(
             link.cut_answer_to(b"COMMIT")
             await rig.until(lambda expected=cut: link.answers_cut >= expected)  # type: ignore[misc]
             await _more(rig, worker, 200)
-        await gateway.result()
+        await finish(gateway)
         await expect_clean(rig, load, ledger)
         assert worker.metrics.duplicate._value.get() > 0, "something was stored again"

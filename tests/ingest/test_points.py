@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from tests.ingest.conftest import Rig
-from tests.ingest.counting import counted, expect_clean, forget_session, published, victim
+from tests.ingest.counting import counted, expect_clean, finish, forget_session, published, victim
 
 _DEATHS = 3
 
@@ -17,18 +17,18 @@ async def test_worker_killed_at_a_point_loses_and_doubles_nothing(
     rig: Rig, tmp_path: pathlib.Path, point: str
 ) -> None:
     """Half of the devices state their time; one reading in a hundred is a dead letter."""
-    load, ledger = counted(8_000, faulty_every=100), tmp_path / "ledger"
+    load, ledger = counted(200_000, faulty_every=100), tmp_path / "ledger"
     await forget_session(rig)
     with victim(rig, tmp_path) as worker:
         worker.start()
         await worker.until_ready()
         assert await worker.terminate() == 0, "the broker keeps a session from here on"
-        async with published(rig, load, ledger, rate=2500) as gateway:
+        async with published(rig, load, ledger, rate=1500) as gateway:
             for count in range(1, _DEATHS + 1):
-                worker.start(["--die", f"{point}:{count * 3}"])
+                worker.start(["--die", f"{point}:{count}"])
                 assert await worker.until_dead() == -9, "it must have died of the point, not of an error"
             worker.start()
-            await gateway.result()
+            await finish(gateway)
         await expect_clean(rig, load, ledger)
         assert await worker.terminate() == 0
     await forget_session(rig)

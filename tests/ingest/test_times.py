@@ -10,7 +10,7 @@ import time
 
 from benchmarks.sabotage import set_clock
 from tests.ingest.conftest import Rig
-from tests.ingest.counting import counted, expect_clean, forget_session, published, victim
+from tests.ingest.counting import counted, expect_clean, finish, forget_session, published, victim
 
 _WEEK_MS = 7 * 86_400_000
 
@@ -22,7 +22,7 @@ async def test_clock_that_jumps_by_hours_costs_and_doubles_no_reading(
 
     Stated times are three hours old, so that they are never in this clock's future; those have to be refused.
     """
-    load, ledger, clock = counted(6_000, minutes_ago=180), tmp_path / "ledger", tmp_path / "clock"
+    load, ledger, clock = counted(200_000, minutes_ago=180), tmp_path / "ledger", tmp_path / "clock"
     set_clock(clock, 0)
     await forget_session(rig)
     with victim(rig, tmp_path) as worker:
@@ -34,7 +34,7 @@ async def test_clock_that_jumps_by_hours_costs_and_doubles_no_reading(
                 seen += 900
                 await rig.until(lambda expected=seen: gateway.counts.get("acknowledged", 0) > expected)  # type: ignore[misc]
                 set_clock(clock, hours * 3600)
-            await gateway.result()
+            await finish(gateway)
         await expect_clean(rig, load, ledger)
         assert await worker.terminate() == 0
     await forget_session(rig)
