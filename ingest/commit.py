@@ -142,11 +142,6 @@ class Committer:
         for readings in batch.readings:
             metrics.lag_seconds.observe((now - int(readings.time[0])) / 1e6)
 
-    def abort(self) -> None:
-        """Drop the connection at once, and with it the transaction that may be under way."""
-        if self._connection is not None:
-            self._connection.terminate()
-
     async def close(self) -> None:
         """Close the connection."""
         if self._connection is not None and not self._connection.is_closed():
