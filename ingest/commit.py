@@ -189,11 +189,6 @@ class Committer:
             log.info("most messages are accepted again", summary=self.alarm.summary())
         self._was_raised = is_raised
 
-    def abort(self) -> None:
-        """Drop the connection at once, and with it the transaction that may be under way."""
-        if self._connection is not None:
-            self._connection.terminate()
-
     async def close(self) -> None:
         """Close the connection."""
         if self._connection is not None and not self._connection.is_closed():

@@ -93,31 +93,24 @@ class Ingest:
                 self._session.pause()
             self._closing = True
             self._arrived.set()
-            await asyncio.wait({writer}, timeout=self.options.drain_timeout_seconds)
-            if not writer.done():
+            try:
+                async with asyncio.timeout(self.options.drain_timeout_seconds):
+                    await writer
+            except TimeoutError:
                 log.warning("drain timed out; the broker keeps what is not acknowledged")
-            last_receipts = group.create_task(self._publish_receipts(self._receipts.rest(_now())))
-            await asyncio.wait({last_receipts}, timeout=_LAST_RECEIPTS_SECONDS)
-            await self._cancel({directory, latest, receipts, backlog, writer, last_receipts})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_RECEIPTS_SECONDS):
+                    await self._publish_receipts(self._receipts.rest(_now()))
+            for task in (directory, latest, receipts, backlog, writer):
+                task.cancel()
         if self._session is not None:
             await self._session.close()
-        last = asyncio.create_task(self._latest.flush(), name="ingest.last_flush")
-        await asyncio.wait({last}, timeout=_LAST_FLUSH_SECONDS)  # what it leaves is healed from the rows
-        await self._cancel({last})
+        # What this leaves is healed from the rows at the next start.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_FLUSH_SECONDS):
+                await self._latest.flush()
         await self._latest.close()
         await self._committer.close()
-
-    async def _cancel(self, tasks: set[asyncio.Task[None]]) -> None:
-        """End tasks, also those that a database holds which does not answer."""
-        while True:
-            for task in tasks:
-                task.cancel()
-            _, tasks = await asyncio.wait(tasks, timeout=1.0)
-            if not tasks:
-                return
-            # To roll back would be to wait for an answer. The error of that may hide the cancellation: again.
-            self._committer.abort()
-            await self._latest.close()
 
     # -- receiving --------------------------------------------------------------------------------
 
