@@ -265,6 +265,7 @@ async def main() -> None:
             await whatever_dies(run, "behind the broker", behind, _BEHIND_THE_BROKER)
             # What had no acknowledgement when the broker went is sent again: it must state its time.
             await whatever_dies(run, "with the broker", _load("with", stamped=True), _WITH_THE_BROKER)
+            await receipts(run)
             await broker_killed(run, "broker killed, ingest up", is_ingest_away=False)
             await broker_killed(run, "broker killed, ingest away", is_ingest_away=True)
     result.publish(asked.json)

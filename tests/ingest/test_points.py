@@ -12,12 +12,13 @@ from tests.ingest.counting import counted, expect_clean, finish, forget_session,
 _DEATHS = 3
 
 
-@pytest.mark.parametrize("point", ["received", "copying", "committed", "acknowledging"])
+@pytest.mark.parametrize("point", ["received", "copying", "committed", "acknowledging", "receipting"])
 async def test_worker_killed_at_a_point_loses_and_doubles_nothing(
     rig: Rig, tmp_path: pathlib.Path, point: str
 ) -> None:
     """Half of the devices state their time; one reading in a hundred is a dead letter."""
-    load, ledger = counted(200_000, faulty_every=100), tmp_path / "ledger"
+    load = counted(200_000, faulty_every=100, numbered=point == "receipting")
+    ledger = tmp_path / "ledger"
     await forget_session(rig)
     with victim(rig, tmp_path) as worker:
         worker.start()

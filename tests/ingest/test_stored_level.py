@@ -7,7 +7,6 @@ import json
 import pathlib
 import threading
 
-
 from broker.accounts import Service
 from sensors.fleet import plan_fleet
 from simulators.connection import Broker
