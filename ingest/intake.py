@@ -7,20 +7,16 @@ acknowledge once all of it is committed.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
-from ingest.decode import EXPLAINED_FAULTS, Fault, Row, example, take_apart
+from ingest.decode import EXPLAINED_FAULTS, Fault, Row, take_apart
+from ingest.rows import Excesses, KindRows, RowCheck
 from ingest.sequence import Collected
-from sensors.checks import Reason, TimeWindow, in_future, out_of_range, too_old
-from sensors.kinds import Kind
+from sensors.checks import Reason, TimeWindow
 from sensors.readings import ReadingBatch
-from sensors.times import SECOND, format_timestamp, unix_to_microseconds
 from storage.dead_letters import DeadLetter, Fold, Letters
 from storage.sequences import Clockless, Numbers
 
@@ -69,19 +65,6 @@ class Message:
 
 
 @dataclasses.dataclass(slots=True)
-class KindRows:
-    """The rows of one kind: parallel lists, so that a reading costs no object of its own."""
-
-    kind: Kind
-    rows: list[Row] = dataclasses.field(default_factory=list)
-    packets: list[PublishPacket] = dataclasses.field(default_factory=list)
-    routes: list[Route] = dataclasses.field(default_factory=list)
-    received: list[int] = dataclasses.field(default_factory=list)
-    # Numbers of the rows without a time of their own, by their places.
-    clockless: dict[int, int] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(slots=True)
 class Cut:
     """A run of messages in order of receipt, what to store of it, and what to keep as dead letters."""
 
@@ -99,7 +82,7 @@ class Cut:
     size: int = 0  # bytes as they came, which bound our memory
     redelivered: bool = False  # whether any message of it is
     # Readings beyond their device's rate, by the identity of their packet and their own time.
-    excess: dict[tuple[int, int], Fault] = dataclasses.field(default_factory=dict)
+    excess: Excesses = dataclasses.field(default_factory=dict)
     limited: int = 0
     checked: list[ReadingBatch] | None = None
     settled: Letters | None = None
@@ -290,122 +273,20 @@ class Cut:
         return self.checked
 
     def _check(self, rows: KindRows, now: int, window: TimeWindow) -> ReadingBatch:
-        table = np.array(rows.rows, dtype=np.float64)
-        received = np.array(rows.received, dtype=np.int64)
-        own_time, values = table[:, 0], table[:, 1:]
-        for row in np.flatnonzero(np.isnan(own_time)):
-            self.arrivals.note(rows.packets[row], rows.received[row])
-        # Beyond what int64 µs holds is far outside any window; clipped, it stays far outside.
-        stated = unix_to_microseconds(np.clip(np.nan_to_num(own_time), -9e18, 9e18))
-        time = np.where(np.isnan(own_time), received, stated)
-        batch = ReadingBatch(
-            rows.kind,
-            np.fromiter((route.device_id for route in rows.routes), np.int32, len(rows.routes)),
-            time,
-            received,
-            values,
-        )
-        keep = np.ones(len(batch), dtype=bool)
-        for reason, wrong in (
-            (Reason.TIME_TOO_OLD, too_old(time, now, window)),
-            (Reason.TIME_IN_FUTURE, in_future(time, now, window)),
-        ):
-            # An arrival is when it is, also when our own clock has been set back since.
-            wrong &= ~np.isnan(own_time)
-            for row in np.flatnonzero(wrong):
-                detail = functools.partial(_time_detail, int(time[row]), now, window)
-                self._fault_of_row(rows, int(row), Fault(reason, detail))
-            keep &= ~wrong
-        implausible = out_of_range(values, rows.kind)
-        if implausible.any():
-            for row, column in np.argwhere(implausible & keep[:, None]):
-                self._fault_of_row(rows, int(row), _range_fault(rows.kind, int(column), values[row, column]))
-            values[implausible] = np.nan
-        keep &= self._has_values(rows, values, implausible)
+        check = RowCheck(rows)
+        for place in check.without_time():
+            self.arrivals.note(rows.packets[place], rows.received[place])
+        check.times(now, window)
+        check.values()
         if self.limits is not None:
-            self._charge(self.limits, rows, batch, keep, now)
+            check.note_excess(self.limits, self.excess, now, is_redelivered=self.redelivered)
         if self.excess:
-            self._refuse_excess(rows, batch, keep)
-        if rows.clockless:
-            self._set_apart(rows, batch, keep)
-        return batch if keep.all() else batch.take(keep)
-
-    def _charge(
-        self, limits: RateLimits, rows: KindRows, batch: ReadingBatch, keep: npt.NDArray[np.bool_], now: int
-    ) -> None:
-        """Charge the kept rows of a batch, and note the excess."""
-        places = np.flatnonzero(keep)
-        redelivered = None
-        if self.redelivered:
-            redelivered = np.array([rows.packets[place].duplicate for place in places], dtype=bool)
-        excess = limits.charge(batch if keep.all() else batch.take(keep), now, redelivered)
-        if excess is None:
-            return
-        for place, gap, expected in zip(
-            places[excess.rows].tolist(), excess.gap.tolist(), excess.expected.tolist(), strict=True
-        ):
-            self.excess[id(rows.packets[place]), int(batch.time[place])] = Fault(
-                Reason.RATE_EXCEEDED, functools.partial(_rate_detail, gap / SECOND, expected / SECOND)
-            )
-
-    def _refuse_excess(self, rows: KindRows, batch: ReadingBatch, keep: npt.NDArray[np.bool_]) -> None:
-        """Make faults of the excess among the kept rows, which are then kept no more."""
-        for place in np.flatnonzero(keep).tolist():
-            fault = self.excess.get((id(rows.packets[place]), int(batch.time[place])))
-            if fault is not None:
-                keep[place] = False
-                self.limited += 1
-                self._fault_of_row(rows, place, fault)
-
-    def _set_apart(self, rows: KindRows, batch: ReadingBatch, keep: npt.NDArray[np.bool_]) -> None:
-        """Move what is kept of the numbered rows without a time from ``keep`` to ``clockless``."""
-        places = np.fromiter(rows.clockless, np.intp)
-        numbers = np.fromiter(rows.clockless.values(), np.int64)
-        good = keep[places]
-        if good.any():
-            self.clockless.append(Clockless(batch.take(places[good]), numbers[good]))
-        keep[places] = False
-
-    def _has_values(
-        self, rows: KindRows, values: npt.NDArray[np.float64], implausible: npt.NDArray[np.bool_]
-    ) -> npt.NDArray[np.bool_]:
-        empty = np.all(np.isnan(values), axis=1)
-        for row in np.flatnonzero(empty & ~implausible.any(axis=1)):
-            self._fault_of_row(
-                rows, int(row), Fault(Reason.NO_METRICS, f"no metric has a value; send {example(rows.kind)}")
-            )
-        present: npt.NDArray[np.bool_] = np.logical_not(empty)
-        return present
-
-    def _fault_of_row(self, rows: KindRows, row: int, fault: Fault) -> None:
-        self._fault(rows.packets[row], rows.received[row], rows.routes[row], fault)
-
-
-def _time_detail(time: int, now: int, window: TimeWindow) -> str:
-    try:
-        stated = format_timestamp(time)
-    except OverflowError:
-        stated = f"{time} µs"
-    limits = f"{format_timestamp(now - window.past)} and {format_timestamp(now + window.future)}"
-    return (
-        f"time {stated} is not between {limits}; set the device's clock, "
-        'or leave "ts" out to have the time of arrival'
-    )
-
-
-def _rate_detail(gap: float, expected: float) -> str:
-    return (
-        f"a reading {gap:g} s after the one before it, by their own times, where one in {expected:g} s is expected; "
-        "send fewer, or have the device registered with the interval that it has"
-    )
-
-
-def _range_fault(kind: Kind, column: int, value: float) -> Fault:
-    metric = kind.metrics[column]
-    return Fault(
-        Reason.OUT_OF_RANGE,
-        f"{metric.name} {value:g} is not between {metric.minimum:g} and {metric.maximum:g} {metric.unit}",
-    )
+            self.limited += check.refuse_excess(self.excess)
+        if (apart := check.set_clockless_apart()) is not None:
+            self.clockless.append(apart)
+        for place, fault in check.faults:
+            self._fault(rows.packets[place], rows.received[place], rows.routes[place], fault)
+        return check.kept()
 
 
 def _no_device(topic: str, routes: Routes) -> Fault:
