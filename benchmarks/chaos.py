@@ -32,7 +32,6 @@ from broker.accounts import Service
 from cli.console import Steps, errors
 from cli.local import LocalStack
 from sensors.catalogue import build_catalogue, builtin_file
-from sensors.kinds import DeviceSpec
 from storage.database import connect
 from storage.devices import register_devices
 
@@ -82,7 +81,7 @@ async def _register(stack: LocalStack, load: Counted) -> None:
     catalogue = build_catalogue(builtin_file("alatau"), "alatau.toml")
     connection = await connect(stack.owner_url, application="chaos")
     try:
-        specs = [DeviceSpec(name, "air_quality", "gate") for name in load.device_names()]
+        specs = load.specs()
         await register_devices(connection, specs, catalogue)
     finally:
         await connection.close()

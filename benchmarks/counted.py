@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 
+from sensors.kinds import DeviceSpec
+
 _RESOLUTION = 100  # pm2_5 is plausible up to 1000: 100,000 readings a device
 
 
@@ -37,6 +39,11 @@ class Counted:
     def device_names(self) -> list[str]:
         """Return the ids of the devices."""
         return [f"{self.prefix}-{number:05d}" for number in range(self.devices)]
+
+    def specs(self) -> list[DeviceSpec]:
+        """Return what the devices are registered as: sending as often as they do is what they should."""
+        interval = f"PT{self.step / 1000:g}S"
+        return [DeviceSpec(name, "air_quality", "gate", interval=interval) for name in self.device_names()]
 
     def is_faulty(self, number: int) -> bool:
         """Return whether a reading has to become a dead letter."""

@@ -20,7 +20,6 @@ from benchmarks.ledger import compare, read_ledger
 from benchmarks.victim import Victim
 from broker.accounts import Service
 from ingest.options import IngestOptions
-from sensors.kinds import DeviceSpec
 from storage.devices import register_devices
 from tests.ingest.conftest import Rig
 
@@ -38,7 +37,7 @@ async def published(
     rig: Rig, load: Counted, ledger: pathlib.Path, *, rate: float = 2500, **changes: Any
 ) -> AsyncIterator[Publishing]:
     """Register the devices of a load and publish it, beside what happens in the block."""
-    specs = [DeviceSpec(name, "air_quality", "gate") for name in load.device_names()]
+    specs = load.specs()
     await register_devices(rig.connection, specs, rig.catalogue)
     account = Service.SIMULATOR
     plan = Plan(load, rig.stack.ports.mqtt, account, str(ledger), rate)
