@@ -29,7 +29,8 @@ class Feedback:
     def withhold(self, device: str, now: int) -> bool:
         """Return whether a device was told just now and is not told again; that is counted."""
         last = self._told.get(device)
-        if last is None or now - last[0] >= self._policy.interval:
+        # A clock that was set back says nothing about how long ago that was.
+        if last is None or not 0 <= now - last[0] < self._policy.interval:
             return False
         last[1] += 1
         return True

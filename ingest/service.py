@@ -32,6 +32,7 @@ from storage.deadline import deadline
 from storage.errors import StorageError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
+_LASTING_SECONDS = 5.0  # a connection that lasted so long was a good one
 _LAST_FLUSH_SECONDS, _LAST_RECEIPTS_SECONDS = 3.0, 1.0
 # One event for each incident: ``cli/repetition.py`` writes it once a minute, however often it happens.
 _AWAY, _REFUSED = "broker away; trying again", "the broker refuses us; trying again"
@@ -129,13 +130,18 @@ class Ingest:
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
-            pause = _FIRST_PAUSE
             self._session = session
             self._opened(session, first=first)
-            first = False
+            first, opened = False, time.monotonic()
             await session.wait_lost()
             self.metrics.broker_up.set(0)
             log.warning(_LOST)
+            if time.monotonic() - opened > _LASTING_SECONDS:
+                pause = _FIRST_PAUSE
+            else:
+                # Somebody with our number drives us out, or the broker does: not again at once.
+                await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
+                pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _load_arrivals(self) -> None:
         """Wait for the database, then take over the arrival times of an earlier run."""

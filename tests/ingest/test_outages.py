@@ -64,7 +64,8 @@ async def test_worker_that_starts_before_the_database_waits_for_it(rig: Rig) -> 
     async with rig.worker():
         await later
         await asyncio.to_thread(device.publish, {"pm2_5": 1})
-    assert len(await rig.rows(device)) == 1
+        stored = "SELECT count(*) = 1 FROM reading.air_quality WHERE device_id = $1"
+        await rig.until_sql(stored, await rig.number_of(device))
 
 
 async def test_connection_that_the_broker_drops_is_made_again(rig: Rig) -> None:
@@ -82,3 +83,14 @@ async def test_connection_that_the_broker_drops_is_made_again(rig: Rig) -> None:
         assert ingest.metrics.reconnects._value.get() >= 3
         assert ingest.metrics.sessions_lost._value.get() == 0
         await expect_all_stored(rig, load)
+
+
+async def test_two_workers_of_one_number_do_not_drive_each_other_out_in_a_tight_loop(rig: Rig) -> None:
+    options = rig.options()
+    async with rig.worker(options) as first, rig.worker(options) as second:
+        await asyncio.sleep(2)
+        connections = sum(
+            worker.metrics.registry.get_sample_value("alatau_ingest_broker_connections_total") or 0
+            for worker in (first, second)
+        )
+    assert 2 < connections < 60, "at once again, it were hundreds"

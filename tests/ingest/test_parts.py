@@ -181,6 +181,13 @@ def test_a_device_is_told_once_in_ten_seconds_and_then_how_often_it_was_not() ->
     assert feedback.refuse("b", Reason.UNDECODABLE, "x", NOW, NOW) is not None
 
 
+def test_a_clock_that_was_set_back_does_not_keep_a_device_from_being_told() -> None:
+    feedback = Feedback()
+    assert feedback.refuse("a", Reason.UNDECODABLE, "x", NOW, NOW) is not None
+    assert feedback.refuse("a", Reason.UNDECODABLE, "x", NOW, NOW - 3600 * SECOND) is not None
+    assert feedback.refuse("a", Reason.UNDECODABLE, "x", NOW, NOW - 3599 * SECOND) is None
+
+
 def test_what_feedback_remembers_is_bounded() -> None:
     feedback = Feedback(FeedbackPolicy(devices=3))
     for number in range(10):
