@@ -30,6 +30,8 @@ from storage.devices import Credential, register_devices
 from tests.conftest import Database
 
 _numbers = itertools.count(1)
+# What workers that run as processes are called at the broker.
+_WORKERS = ("alatau-ingest-0", "alatau-ingest-1")
 
 
 class Device:
@@ -90,6 +92,7 @@ class Rig:
     connection: asyncpg.Connection
     catalogue: Catalogue
     devices: list[Device] = dataclasses.field(default_factory=list)
+    sessions: list[str] = dataclasses.field(default_factory=list)
 
     def options(self, **changes: Any) -> IngestOptions:
         session = SessionOptions(
@@ -99,6 +102,7 @@ class Rig:
             self.stack.secrets.services[Service.INGEST],
             client_id=f"ingest-{next(_numbers)}",
         )
+        self.sessions.append(session.client_id)
         return IngestOptions(
             **{
                 "database_url": self.database.ingest_url,
@@ -174,6 +178,24 @@ class Rig:
             "SELECT * FROM alatau.dead_letter WHERE topic LIKE $1 ORDER BY dead_letter_id", f"%/{device.id}/%"
         )
 
+    def forget_sessions(self) -> None:
+        """Have the broker forget the workers of this test, which would get all that later ones publish."""
+        account = Service.INGEST
+        for client_id in (*self.sessions, *_WORKERS):
+            client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id, protocol=mqtt.MQTTv5)
+            client.username_pw_set(account, self.stack.secrets.services[account])
+            connected = threading.Event()
+            client.on_connect = lambda *_, connected=connected: connected.set()
+            deadline = time.monotonic() + 30
+            while not connected.is_set():
+                # A worker whose parent was killed may still be at it.
+                assert time.monotonic() < deadline
+                client.connect("127.0.0.1", self.stack.ports.mqtt, clean_start=True)
+                client.loop_start()
+                connected.wait(5)
+                client.disconnect()
+                client.loop_stop()
+
 
 @pytest.fixture
 async def rig(local_stack: LocalStack, database: Database, catalogue: Catalogue) -> AsyncIterator[Rig]:
@@ -183,3 +205,4 @@ async def rig(local_stack: LocalStack, database: Database, catalogue: Catalogue)
     for device in rig.devices:
         await asyncio.to_thread(device.close)
     await rig.connection.close()
+    await asyncio.to_thread(rig.forget_sessions)

@@ -11,9 +11,6 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from paho.mqtt import client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
-
 from benchmarks.counted import Counted
 from benchmarks.gateway import Plan, Publishing, publishing
 from benchmarks.ledger import compare, read_ledger
@@ -91,18 +88,3 @@ def linked(rig: Rig, *, database: int = 0, mqtt_port: int = 0, **changes: Any) -
     session = dataclasses.replace(options.session, port=mqtt_port or options.session.port)
     url = through(options.database_url, rig.stack.ports.database, database)
     return dataclasses.replace(options, session=session, database_url=url)
-
-
-async def forget_session(rig: Rig, client_id: str = "alatau-ingest-0") -> None:
-    """Have the broker forget a worker that will not come back, and what it holds for it."""
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id, protocol=mqtt.MQTTv5)
-    account = Service.INGEST
-    client.username_pw_set(account, rig.stack.secrets.services[account])
-    gone: list[bool] = []
-    client.on_disconnect = lambda *_: gone.append(True)
-    client.connect("127.0.0.1", rig.stack.ports.mqtt, clean_start=True)
-    client.loop_start()
-    await rig.until(client.is_connected)
-    client.disconnect()
-    await rig.until(lambda: bool(gone))
-    client.loop_stop()

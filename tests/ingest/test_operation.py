@@ -9,17 +9,13 @@ import os
 import pathlib
 import signal
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from paho.mqtt import client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.load import Load
-from broker.accounts import Service
 from cli.ingest_status import Scrape, observe, scrape
 from storage.database import connect
 from tests.docs.markdown import first_column, read
@@ -33,27 +29,6 @@ def worker(rig: Rig, tmp_path: pathlib.Path) -> Iterator[Worker]:
     worker = Worker(rig, tmp_path, ports=2)
     yield worker
     worker.close()
-
-
-@pytest.fixture
-def workers(rig: Rig, worker: Worker) -> Iterator[Worker]:
-    """For two workers. Afterwards the second one's share of what other tests publish waits for nobody."""
-    yield worker
-    worker.kill()
-    account = Service.INGEST
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, "alatau-ingest-1", protocol=mqtt.MQTTv5)
-    client.username_pw_set(account, rig.stack.secrets.services[account])
-    connected = threading.Event()
-    client.on_connect = lambda *_: connected.set()
-    deadline = time.monotonic() + 30
-    while not connected.is_set():
-        # A worker whose parent was killed may still be at it.
-        assert time.monotonic() < deadline
-        client.connect("127.0.0.1", rig.stack.ports.mqtt, clean_start=True)
-        client.loop_start()
-        connected.wait(5)
-        client.disconnect()
-        client.loop_stop()
 
 
 def _load(minutes_ago: int, count: int = 30_000) -> Load:
@@ -231,32 +206,32 @@ async def test_a_drain_does_not_wait_for_latest_values(rig: Rig) -> None:
 
 
 async def test_a_worker_of_two_that_is_killed_comes_back_and_nothing_is_lost(
-    rig: Rig, workers: Worker
+    rig: Rig, worker: Worker
 ) -> None:
     load = _load(10, count=40_000)
     await register(rig, load)
-    workers.start("--workers", "2")
-    await until(lambda: all(scrape(place(workers, number)) for number in range(2)))
+    worker.start("--workers", "2")
+    await until(lambda: all(scrape(place(worker, number)) for number in range(2)))
     async with publishing(rig, load) as published:
-        both = [place(workers, number) for number in range(2)]
-        await until(lambda: all(scraped(workers, n).value("readings_stored_total") > 1000 for n in range(2)))
-        before = children(workers.pid)
+        both = [place(worker, number) for number in range(2)]
+        await until(lambda: all(scraped(worker, n).value("readings_stored_total") > 1000 for n in range(2)))
+        before = children(worker.pid)
         os.kill(before[0], signal.SIGKILL)
-        await until(lambda: len({*children(workers.pid)} - {before[0]}) == 2)
+        await until(lambda: len({*children(worker.pid)} - {before[0]}) == 2)
         await published
     await expect_all_stored(rig, load)
     observed = await asyncio.to_thread(observe, both)
     assert [each["worker"] for each in observed["workers"]] == ["alatau-ingest-0", "alatau-ingest-1"]
-    assert await asyncio.to_thread(workers.terminate) == 0
-    events = collections.Counter((line.get("worker"), line["event"]) for line in workers.events())
+    assert await asyncio.to_thread(worker.terminate) == 0
+    events = collections.Counter((line.get("worker"), line["event"]) for line in worker.events())
     assert events[0, "stopping; draining what has arrived"] == 1
     assert events[1, "stopping; draining what has arrived"] == 1
 
 
-async def test_workers_whose_parent_is_killed_end(workers: Worker) -> None:
-    workers.start("--workers", "2")
-    await until(lambda: all(scrape(place(workers, number)) for number in range(2)))
-    orphans = children(workers.pid)
+async def test_workers_whose_parent_is_killed_end(worker: Worker) -> None:
+    worker.start("--workers", "2")
+    await until(lambda: all(scrape(place(worker, number)) for number in range(2)))
+    orphans = children(worker.pid)
     assert len(orphans) == 2
-    workers.kill()
+    worker.kill()
     await until(lambda: not any(map(is_alive, orphans)))

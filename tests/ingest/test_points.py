@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from tests.ingest.conftest import Rig
-from tests.ingest.counting import counted, expect_clean, finish, forget_session, published, victim
+from tests.ingest.counting import counted, expect_clean, finish, published, victim
 
 _DEATHS = 3
 
@@ -19,7 +19,6 @@ async def test_worker_killed_at_a_point_loses_and_doubles_nothing(
     """Half of the devices state their time; one reading in a hundred is a dead letter."""
     load = counted(200_000, faulty_every=100, numbered=point == "receipting")
     ledger = tmp_path / "ledger"
-    await forget_session(rig)
     with victim(rig, tmp_path) as worker:
         worker.start()
         await worker.until_ready()
@@ -32,4 +31,3 @@ async def test_worker_killed_at_a_point_loses_and_doubles_nothing(
             await finish(gateway)
         await expect_clean(rig, load, ledger)
         assert await worker.terminate() == 0
-    await forget_session(rig)

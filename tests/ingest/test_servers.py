@@ -26,7 +26,6 @@ from tests.ingest.counting import (
     counted,
     expect_clean,
     finish,
-    forget_session,
     linked,
     published,
     victim,
@@ -217,7 +216,6 @@ async def test_worker_that_was_one_of_a_share_receives_each_message_once(rig: Ri
 
 async def test_worker_that_is_stopped_for_a_while_goes_on(rig: Rig, tmp_path: pathlib.Path) -> None:
     load, ledger = counted(200_000, faulty_every=100), tmp_path / "ledger"
-    await forget_session(rig)
     with victim(rig, tmp_path) as worker:
         worker.start()
         await worker.until_ready()
@@ -230,7 +228,6 @@ async def test_worker_that_is_stopped_for_a_while_goes_on(rig: Rig, tmp_path: pa
             await finish(gateway)
         await expect_clean(rig, load, ledger)
         assert await worker.terminate() == 0
-    await forget_session(rig)
 
 
 async def test_broker_that_forgot_the_session_raises_the_alarm(rig: Rig) -> None:

@@ -10,7 +10,7 @@ import time
 
 from benchmarks.sabotage import set_clock
 from tests.ingest.conftest import Rig
-from tests.ingest.counting import counted, expect_clean, finish, forget_session, published, victim
+from tests.ingest.counting import counted, expect_clean, finish, published, victim
 
 _WEEK_MS = 7 * 86_400_000
 
@@ -24,7 +24,6 @@ async def test_clock_that_jumps_by_hours_costs_and_doubles_no_reading(
     """
     load, ledger, clock = counted(200_000, minutes_ago=180), tmp_path / "ledger", tmp_path / "clock"
     set_clock(clock, 0)
-    await forget_session(rig)
     with victim(rig, tmp_path) as worker:
         worker.start(["--clock", str(clock)])
         await worker.until_ready()
@@ -37,7 +36,6 @@ async def test_clock_that_jumps_by_hours_costs_and_doubles_no_reading(
             await finish(gateway)
         await expect_clean(rig, load, ledger)
         assert await worker.terminate() == 0
-    await forget_session(rig)
 
 
 async def test_readings_in_any_order_and_twice_are_stored_once(rig: Rig) -> None:
