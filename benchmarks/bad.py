@@ -1,4 +1,4 @@
-"""Messages that ingest refuses: one maker for each reason that a message alone can give."""
+"""Messages that ingest refuses: one maker for each reason of which nothing is stored."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from sensors.checks import Reason
 from sensors.kinds import Kind
 from sensors.topics import Channel, Topics
 
-# No message alone is the cause of these: the database's state is, or the device's other readings are.
-NOT_BY_MESSAGE = frozenset({"refused_by_database", "rate_exceeded"})
+# No message alone is the cause of the first two: the database's state is, or the device's other readings are.
+# Of the third the metrics are stored all the same, so it is no bad reading to count.
+LEFT_OUT = frozenset({Reason.REFUSED_BY_DATABASE, Reason.RATE_EXCEEDED, Reason.BAD_SEQUENCE})
 _PAYLOADS: dict[Reason, Callable[[Kind, int], str]] = {
     Reason.UNKNOWN_TOPIC: lambda kind, stamp: _reading(kind, stamp, "1"),
     Reason.UNKNOWN_DEVICE: lambda kind, stamp: _reading(kind, stamp, "1"),

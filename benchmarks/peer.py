@@ -13,7 +13,7 @@ import asyncio
 import collections
 import dataclasses
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import asyncpg
@@ -114,6 +114,10 @@ class PahoSession:
         self._client.subscribe([(pattern, SubscribeOptions(qos=1)) for pattern in filters])
         if refused := [str(reason) for reason in await self._subscribed if reason.is_failure]:
             raise RefusedError(f"the broker refuses the subscription: {', '.join(refused)}")
+
+    async def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Give up subscriptions that an earlier run may have left in the session."""
+        self._client.unsubscribe(list(filters))
 
     # -- in paho's thread -------------------------------------------------------------------------
 

@@ -115,12 +115,15 @@ class Rig:
     @contextlib.asynccontextmanager
     async def worker(self, options: IngestOptions | None = None) -> AsyncIterator[Ingest]:
         """Run a worker, subscribed when the block begins, drained when it has ended."""
-        ingest, stop = Ingest(options or self.options()), asyncio.Event()
+        options = options or self.options()
+        ingest, stop = Ingest(options), asyncio.Event()
         task = asyncio.create_task(ingest.run(stop), name="test.ingest")
         try:
             await self.until(lambda: ingest.readiness()[0] or task.done())
             yield ingest
         finally:
+            # What the broker has acknowledged to a device it has sent to the worker too, which looks again soon.
+            await asyncio.sleep(4 * options.session.gather_seconds)
             stop.set()
             await task
 

@@ -112,6 +112,7 @@ async def test_half_bad_stream_keeps_or_counts_every_refused_message(rig: Rig) -
         for share in (0.2, 0.5, 0.8):
             expected = share * len(messages)
             await rig.until(lambda least=expected: ingest.metrics.received._value.get() > least)  # type: ignore[misc]
+            await rig.until(lambda: ingest._session is not None and ingest._session.is_open)
             assert ingest._session is not None
             ingest._session.abort()
         await sending

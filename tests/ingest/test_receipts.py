@@ -197,8 +197,7 @@ async def test_a_replay_leaves_the_sequence_as_it_is(rig: Rig, device: Device) -
 
 
 async def test_two_workers_share_the_numbers_of_one_device(rig: Rig, device: Device) -> None:
-    first = rig.options()
-    second = rig.options(share=first.share)
+    first, second = rig.options(share="two"), rig.options(share="two")
     async with rig.worker(first) as one, rig.worker(second) as two:
         await send(device, *(reading(number) for number in range(1, 301)))
         await until_told(rig, device, 300)
