@@ -113,8 +113,10 @@ async def test_half_bad_stream_keeps_or_counts_every_refused_message(rig: Rig) -
             expected = share * len(messages)
             await rig.until(lambda least=expected: ingest.metrics.received._value.get() > least)  # type: ignore[misc]
             await rig.until(lambda: ingest._session is not None and ingest._session.is_open)
-            assert ingest._session is not None
-            ingest._session.abort()
+            session = ingest._session
+            assert session is not None
+            session.abort()
+            await session.wait_lost()
         await sending
         total = sum(sent.values())
         await rig.until_sql(f"SELECT ({_REFUSED}) >= $2", f"%{device.id}/telemetry", total, seconds=30)
