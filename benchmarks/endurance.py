@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from benchmarks.load import Load
 from benchmarks.rig import (
+    INGEST,
     Publishing,
     Worker,
     forget,
@@ -79,12 +80,14 @@ class Burst:
     lost: int
 
 
-async def burst(stack: LocalStack, backlog: Load, meanwhile: Load, report: Report) -> Burst:
+async def burst(
+    stack: LocalStack, backlog: Load, meanwhile: Load, report: Report, program: Sequence[str] = INGEST
+) -> Burst:
     """Publish a backlog while no worker runs, then start one while other readings go on coming at their rate."""
     async with scratch_database(stack, backlog) as database, contextlib.AsyncExitStack() as exits:
         url = stack.database_url(INGEST_ROLE, database)
         exits.push_async_callback(forget, stack)
-        async with worker(stack, url):
+        async with worker(stack, url, program=program):
             pass  # from now on the broker keeps a session for it
         report(f"the broker takes {backlog.count:,} readings", None)
         async with (
@@ -97,7 +100,7 @@ async def burst(stack: LocalStack, backlog: Load, meanwhile: Load, report: Repor
         publishing.go()
         started = time.monotonic()
         # Its work begins before it is ready, so it is watched from before that.
-        ingest = await exits.enter_async_context(worker(stack, url, ready_path="/healthz"))
+        ingest = await exits.enter_async_context(worker(stack, url, program=program, ready_path="/healthz"))
         rate = await _drain(ingest, backlog, meanwhile, started, report)
         publishing.stop()
         async with asyncio.timeout(_DRAIN_SECONDS):

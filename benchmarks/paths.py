@@ -52,8 +52,8 @@ async def full_path(stack: LocalStack, load: Load, workers: int = 1, program: Se
     async with scratch_database(stack, load) as database, contextlib.AsyncExitStack() as exits:
         url = stack.database_url(INGEST_ROLE, database)
         running = []
-        for number in range(workers):
-            exits.push_async_callback(forget, stack, number)
+        for number in range(workers) if workers > 1 else [None]:
+            exits.push_async_callback(forget, stack, number or 0)
             running.append(await exits.enter_async_context(worker(stack, url, number, program)))
         publishing = await exits.enter_async_context(await Publishing.prepare(stack, load))
         async with asyncio.timeout(_SECONDS):

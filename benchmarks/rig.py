@@ -211,11 +211,14 @@ async def _end(process: subprocess.Popen[bytes]) -> None:
 async def worker(
     stack: LocalStack,
     database_url: str,
-    number: int = 0,
+    number: int | None = None,
     program: Sequence[str] = INGEST,
     ready_path: str = "/readyz",
 ) -> AsyncIterator[Worker]:
-    """Run a worker, ready when the block begins. The broker keeps its session: ``forget`` ends that."""
+    """Run a worker, ready when the block begins: alone, or one of several with a ``number``.
+
+    The broker keeps its session: ``forget`` ends that.
+    """
     port, account = free_port(), Service.INGEST
     environment = {
         "ALATAU_DATABASE_URL": database_url,
@@ -224,7 +227,7 @@ async def worker(
         "ALATAU_MQTT_PASSWORD": stack.secrets.services[account],
         "ALATAU_INGEST_PORT": str(port),
     }
-    arguments = [*program, "--worker", str(number)]
+    arguments = [*program] if number is None else [*program, "--worker", str(number)]
     async with running(arguments, environment, port, answers_ok(port, ready_path)) as process:
         yield Worker(process, port)
 
