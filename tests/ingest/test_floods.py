@@ -121,7 +121,6 @@ async def test_half_bad_stream_keeps_or_counts_every_refused_message(rig: Rig) -
         total = sum(sent.values())
         await rig.until_sql(f"SELECT ({_REFUSED}) >= $2", f"%{device.id}/telemetry", total, seconds=30)
         await rig.until(lambda: ingest.metrics.in_flight._value.get() == 0)
-        await rig.until(lambda: ingest.metrics.reconnects._value.get() == 1 + 3)
     await rig.connection.execute("ALTER TABLE reading.air_quality DROP CONSTRAINT of_test")
     refused = await rig.connection.fetch(
         "SELECT reason, sum(1 + repeats) AS refused FROM alatau.dead_letter WHERE topic LIKE $1 GROUP BY reason",
