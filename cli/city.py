@@ -99,12 +99,12 @@ class City:
                 )
                 await self._supervisor.start(broker)
         with steps.step("ingest"):
-            probe = answers_ok(self.settings.ingest_port)
+            probe = answers_ok(self.settings.ingest_port, host=self.settings.ingest_host)
             await self._supervisor.start(
                 self._worker("ingest", self._ingest_environment(), probe, stop_within=30)
             )
         with steps.step("API"):
-            probe = answers_ok(self.settings.api_port)
+            probe = answers_ok(self.settings.api_port, host=self.settings.api_host)
             await self._supervisor.start(self._worker("api", self._api_environment(), probe, stop_within=10))
         if self._options.simulated:
             with steps.step("simulated city, last 24 hours") as report:

@@ -18,6 +18,7 @@ from rich.live import Live
 
 from cli.console import answers
 from cli.ingest_table import render
+from cli.probes import address_of
 from cli.settings import Settings
 from stack.errors import StackError
 
@@ -35,7 +36,6 @@ _HISTOGRAMS = {
     "commit_seconds": "commit_seconds",
     "lag_seconds": "lag_seconds",
 }
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - to be asked, not listened on
 Samples = dict[tuple[str, str], float]  # by name and the one label that we use
 
 
@@ -58,7 +58,8 @@ class Scrape:
 
 def place_of(settings: Settings, port: int) -> str:
     """Return the address at which a status port of ours is asked."""
-    return f"http://{_ANYWHERE.get(settings.ingest_host, settings.ingest_host)}:{port}"
+    host = address_of(settings.ingest_host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def scrape(place: str) -> Scrape | None:

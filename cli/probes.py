@@ -8,14 +8,22 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+# To be asked, not listened on: who listens everywhere listens here.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104
 
-def answers_ok(port: int, path: str = "/readyz") -> Callable[[], Awaitable[bool]]:
-    """Return a probe that asks a local HTTP port, and takes 200 for yes."""
+
+def address_of(host: str) -> str:
+    """Return the address at which one that listens at ``host`` is asked from this machine."""
+    return _EVERYWHERE.get(host, host)
+
+
+def answers_ok(port: int, path: str = "/readyz", host: str = "127.0.0.1") -> Callable[[], Awaitable[bool]]:
+    """Return a probe that asks an HTTP port of this machine, and takes 200 for yes."""
 
     async def probe() -> bool:
         try:
             async with asyncio.timeout(2):
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await asyncio.open_connection(address_of(host), port)
                 try:
                     writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
                     status = await reader.readline()

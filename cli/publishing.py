@@ -44,8 +44,9 @@ def publish(
     """Publish readings, one JSON object a line from standard input, and return when all are stored.
 
     A line has the metrics and, if it is not of now, its time: {"ts": 1795341600, "pm2_5": 12.5}. Exit code 0 only
-    when each has been stored. Whatever is killed meanwhile, this command included: the readings stay in the
-    spool, and the next run sends them first. The device's secret is read from ALATAU_DEVICE_SECRET.
+    when each has its receipt and no refusal was told. Whatever is killed meanwhile, this command included: the
+    readings stay in the spool, and the next run sends them first. The device's secret is read from
+    ALATAU_DEVICE_SECRET.
 
     [dim]Examples:[/]
       echo '{"pm2_5": 12.5}' | alatau publish
@@ -110,11 +111,14 @@ def _publish_lines(publisher: StoredPublisher, timeout: float | None) -> int:
     unread = 0
     if sys.stdin.isatty():
         errors.print("One JSON object a line; Ctrl-D ends.")
+    now = 0.0
     for number, line in enumerate(_lines(), 1):
         # What comes in faster than it is stored waits outside: nothing is dropped here.
         _wait(publisher, timeout, left=_KEEPS - 1)
         try:
-            publisher.publish(*_reading(line))
+            # Two readings of one time would be one.
+            now = max(round(time.time(), 3), round(now + 0.001, 3))
+            publisher.publish(*_reading(line, now))
         except ValueError as error:
             unread += 1
             errors.print(f"line {number}: {error}", markup=False, soft_wrap=True)
@@ -127,8 +131,8 @@ def _lines() -> Iterator[str]:
             yield line
 
 
-def _reading(line: str) -> tuple[dict[str, Any], float | str]:
-    """Return a line's metrics and time. ValueError says what is wrong with it."""
+def _reading(line: str, now: float) -> tuple[dict[str, Any], float | str]:
+    """Return a line's metrics and time, which is ``now`` where it states none. ValueError says what is wrong."""
     try:
         reading = json.loads(line)
     except ValueError as error:
@@ -137,7 +141,7 @@ def _reading(line: str) -> tuple[dict[str, Any], float | str]:
         raise ValueError('not an object such as {"pm2_5": 12.5}')
     if "seq" in reading:
         raise ValueError('"seq" is given by this command; leave it out')
-    ts = reading.pop("ts", round(time.time(), 3))
+    ts = reading.pop("ts", now)
     if not isinstance(ts, (int, float, str)):
         raise ValueError('"ts" is neither a number nor a text')
     values = reading.pop("values", reading)

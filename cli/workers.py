@@ -32,7 +32,7 @@ def _worker(settings: Settings, number: int, port: int) -> Worker:
     argv = [sys.executable, "-P", "-m", "cli", "ingest", "--worker", str(number)]
     # With us gone, however that came about, it drains and ends.
     program = Program(name, argv, None, SIGTERM, cwd=pathlib.Path.cwd(), env=environment)
-    probe = answers_ok(port, "/healthz")
+    probe = answers_ok(port, "/healthz", settings.ingest_host)
     return Worker(program, probe, ready_within=_ALIVE_WITHIN, stop_within=_STOP_WITHIN)
 
 

@@ -33,7 +33,7 @@ class RefusalAlarm:
     def note(self, messages: int, refused: Mapping[Reason, int], now: int) -> None:
         """Count messages that have been committed, and those of them that were refused."""
         second = now // SECOND
-        if not self._seconds or self._seconds[-1][0] < second:
+        if not self._seconds or self._seconds[-1][0] != second:
             self._seconds.append((second, 0, collections.Counter()))
         of_second, before, reasons = self._seconds[-1]
         reasons.update(refused)
@@ -43,7 +43,8 @@ class RefusalAlarm:
 
     def is_raised(self, now: int) -> bool:
         """Return whether nearly everything of the last minute was refused."""
-        while self._seconds and self._seconds[0][0] * SECOND <= now - self._policy.window:
+        # What lies ahead is of before our clock was set back.
+        while self._seconds and not now - self._policy.window < self._seconds[0][0] * SECOND <= now:
             _, messages, reasons = self._seconds.popleft()
             self._messages -= messages
             self._refused.subtract(reasons)

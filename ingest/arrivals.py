@@ -43,6 +43,11 @@ class Arrivals:
             self._remember(slot, list(_RECORD.iter_unpack(records)))
             self._next_slot = (slot + 1) % SLOTS
 
+    def forget(self) -> None:
+        """Forget everything: in a new session of the broker the same packet id is another packet."""
+        self._times.clear()
+        self._slots.clear()
+
     def knows(self, packet: PublishPacket) -> bool:
         """Return whether a redelivered packet was noted for a cut that has been committed: all of it is stored."""
         return (packet.packet_id or 0, _digest(packet)) in self._times

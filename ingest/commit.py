@@ -19,14 +19,14 @@ from ingest.metrics import IngestMetrics
 from ingest.options import IngestOptions
 from sensors.checks import Reason
 from sensors.readings import ReadingBatch
-from storage.database import connect, end_predecessors
+from storage.database import connect_alone
 from storage.deadline import deadline
 from storage.errors import PermanentError, RetryableError, classify
 from storage.writer import Batch, Written, write
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 # A transaction takes a fraction of a second; after this the database hangs, and a fresh connection may not.
-_DEADLINE_SECONDS = 30.0
+_DEADLINE_SECONDS, _MOST_PATIENCE = 30.0, 8
 _AWAY = "database away; nothing is acknowledged until it is back"
 log = structlog.get_logger("ingest.commit")
 
@@ -60,10 +60,9 @@ class Committer:
         """Return the open connection, opening it if need be. Raises StorageError."""
         if self._connection is None or self._connection.is_closed():
             try:
-                connection = await connect(self._options.database_url, application=self._options.worker)
-                # One that the server still takes for alive may hold the very rows that we are about to repeat.
-                await end_predecessors(connection)
-                self._connection = connection
+                self._connection = await connect_alone(
+                    self._options.database_url, application=self._options.worker
+                )
             except Exception as error:
                 raise classify(error) or error from error
         return self._connection
@@ -101,9 +100,11 @@ class Committer:
             await self._directory.refresh(cut.unknown_devices())
             cut.route_again()
         readings = cut.check(self._clock(), self._options.window)
+        before = self._quota.copy() if cut.faulty else self._quota
         try:
             written = await self._write(cut, readings)
         except PermanentError as error:
+            self._quota = before  # no letter of this transaction was kept
             if cut.messages == 1:
                 cut.refuse(str(error))
                 return await self._store_refused(cut)
@@ -114,9 +115,13 @@ class Committer:
     async def _store_refused(self, cut: Cut) -> list[ReadingBatch]:
         try:
             await self._write(cut, [])
-        except PermanentError as error:
-            # Not even the letter is taken: nothing is lost by waiting until somebody has looked at it.
-            raise RetryableError(f"a dead letter was refused: {error}") from error
+        except PermanentError:
+            cut.disown()
+            try:
+                await self._write(cut, [])
+            except PermanentError as error:
+                # Not even the letter is taken: nothing is lost by waiting until somebody has looked at it.
+                raise RetryableError(f"a dead letter was refused: {error}") from error
         return []
 
     async def _store_halves(self, cut: Cut) -> list[ReadingBatch]:
@@ -141,10 +146,13 @@ class Committer:
         connection = await self.connection()
         started = self._since = time.perf_counter()
         try:
-            async with deadline(connection, _DEADLINE_SECONDS):
+            async with deadline(connection, _DEADLINE_SECONDS * cut.patience):
                 written = await write(connection, batch)
         except Exception as error:
             ours = classify(error)
+            if isinstance(error, TimeoutError):
+                # Perhaps it is only large, and the database slow.
+                cut.patience = min(2 * cut.patience, _MOST_PATIENCE)
             if isinstance(ours, RetryableError):
                 # Its state is unknown: the next attempt begins on a fresh one.
                 connection.terminate()
@@ -188,6 +196,12 @@ class Committer:
         elif self._was_raised and not is_raised:
             log.info("most messages are accepted again", summary=self.alarm.summary())
         self._was_raised = is_raised
+
+    def abort(self) -> None:
+        """Drop the connection at once. A transaction that is only cancelled waits for the answer to its rollback,
+        which never comes over a link that is half open."""
+        if self._connection is not None:
+            self._connection.terminate()
 
     async def close(self) -> None:
         """Close the connection."""

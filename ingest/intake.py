@@ -79,6 +79,7 @@ class Cut:
     )  # by identity of the packet they hold
     unrouted: list[tuple[PublishPacket, int]] = dataclasses.field(default_factory=list)
     messages: int = 0
+    patience: int = 1  # by how much its transaction may take longer than others
     size: int = 0  # bytes as they came, which bound our memory
     redelivered: bool = False  # whether any message of it is
     # Readings beyond their device's rate, by the identity of their packet and their own time.
@@ -89,6 +90,7 @@ class Cut:
     parts: list[Cut] | None = None
     stored: list[ReadingBatch] | None = None  # what was, once its transaction has committed
     sequence: Collected = dataclasses.field(default_factory=Collected)
+    apart: set[int] = dataclasses.field(default_factory=set)  # packets that brought what is ``clockless``
     # Apart from what is checked: numbered readings without a time, stored unless their number was kept.
     clockless: list[Clockless] = dataclasses.field(default_factory=list)
     receipts: dict[str, int] = dataclasses.field(default_factory=dict)  # what the commit made of the numbers
@@ -160,11 +162,20 @@ class Cut:
     def refuse(self, detail: str) -> None:
         """Make every message of this cut a dead letter that the database refused."""
         self.checked, self.clockless, self.settled, self.limited = [], [], None, 0
+        self.apart.clear()
+        self.arrivals.discard()
         self.faulty.clear()
         for packets, received in self.fed:
             for arrived, packet in enumerate(packets, received):
                 fault = Fault(Reason.REFUSED_BY_DATABASE, detail)
                 self._fault(packet, arrived, self.routes.lookup(packet.topic), fault)
+
+    def disown(self) -> None:
+        """Let the dead letters be nobody's, and enter no numbers: their device may be gone."""
+        self.settled, self.sequence = None, Collected()
+        self.arrivals.discard()
+        for message in self.faulty.values():
+            message.route = None
 
     def letters(self) -> list[DeadLetter]:
         """Return the dead letters, once ``check`` has found what is wrong."""
@@ -196,10 +207,13 @@ class Cut:
                 target = quota.fold_into(
                     packet.topic, reason, message.received, now, has_device=message.route is not None
                 )
-                message.is_kept = target is None
-                if target is None:
+                # A number that is not entered would not keep its row from being stored again.
+                message.is_kept = target is None or id(packet) in self.apart
+                if target is None or message.is_kept:
                     kept.append(dataclasses.replace(message.letter(), is_numbered=is_numbered))
                     continue
+                if is_numbered:
+                    self.sequence.leave_out(packet)
                 if (target, reason) not in folds and len(folds) >= quota.policy.counted:
                     target = quota.last(reason)
                 folds.setdefault((target, reason), []).append(message)
@@ -266,7 +280,7 @@ class Cut:
         """
         if self.checked is None:
             self.arrivals.discard()
-            self.clockless = []
+            self.clockless, self.apart = [], set()
             self.checked = [
                 batch for rows in self.kinds.values() if len(batch := self._check(rows, now, window))
             ]
@@ -283,7 +297,9 @@ class Cut:
         if self.excess:
             self.limited += check.refuse_excess(self.excess)
         if (apart := check.set_clockless_apart()) is not None:
-            self.clockless.append(apart)
+            places, clockless = apart
+            self.clockless.append(clockless)
+            self.apart.update(id(rows.packets[place]) for place in places)
         for place, fault in check.faults:
             self._fault(rows.packets[place], rows.received[place], rows.routes[place], fault)
         return check.kept()

@@ -12,7 +12,7 @@ from ingest.metrics import IngestMetrics
 from ingest.options import IngestOptions
 from sensors.readings import ReadingBatch
 from storage.catalogue import load_catalogue
-from storage.database import connect
+from storage.database import connect_alone
 from storage.dead_letters import trim_letters
 from storage.deadline import deadline
 from storage.errors import classify
@@ -20,8 +20,9 @@ from storage.latest import flush_latest, heal_latest
 from storage.sequences import trim_gaps
 
 _TRIM_EVERY_SECONDS = 600.0
-# What is pending grows while a flush waits; after a long gap the healing reads many rows.
-_DEADLINE_SECONDS, _HEALING_SECONDS = 30.0, 600.0
+# What is pending grows while a flush waits; after a long gap the healing reads many rows, and the first trim of
+# a table that has grown deletes many.
+_DEADLINE_SECONDS, _HEALING_SECONDS, _TRIMMING_SECONDS = 30.0, 600.0, 600.0
 log = structlog.get_logger("ingest.latest")
 
 
@@ -61,7 +62,7 @@ class LatestFlusher:
             async with deadline(connection, _DEADLINE_SECONDS):
                 for batches in pending.values():
                     await flush_latest(connection, batches)
-                await self._trim(connection)
+            await self._trim(connection)
         except Exception as error:
             if classify(error) is None:
                 raise
@@ -71,7 +72,9 @@ class LatestFlusher:
     async def _open(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
             self.is_away = True
-            connection = await connect(self._options.database_url, application="alatau-ingest-latest")
+            connection = await connect_alone(
+                self._options.database_url, application=f"{self._options.worker}-latest"
+            )
             self.is_away = False
             self._connection = connection
             # After every gap, ours or the database's, rows may be ahead of the latest values.
@@ -85,11 +88,13 @@ class LatestFlusher:
         if self._monotonic() < self._next_trim:
             return
         self._next_trim = self._monotonic() + _TRIM_EVERY_SECONDS
-        trimmed = await trim_letters(
-            connection, self._options.keep_dead_letters, self._options.keep_dead_letters_days
-        )
+        options = self._options
+        async with deadline(connection, _TRIMMING_SECONDS):
+            trimmed = await trim_letters(
+                connection, options.keep_dead_letters, options.keep_dead_letters_days
+            )
+            await trim_gaps(connection, options.keep_gaps)
         self._metrics.letters_trimmed.inc(trimmed)
-        await trim_gaps(connection, self._options.keep_gaps)
 
     async def close(self) -> None:
         """Drop the connection."""

@@ -64,6 +64,14 @@ class LetterQuota:
         self._total += 1
         return None
 
+    def copy(self) -> LetterQuota:
+        """Return one that has let through as much, for a transaction that may not commit."""
+        other = LetterQuota(self.policy)
+        other._minute, other._total = self._minute, self._total
+        other._kept, other._strangers = self._kept.copy(), self._strangers.copy()
+        other._newest, other._last = self._newest.copy(), self._last.copy()
+        return other
+
     def last(self, reason: Reason) -> Target:
         """Return the newest letter of a reason that has one in this minute."""
         return self._last[reason]

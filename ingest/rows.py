@@ -125,8 +125,8 @@ class RowCheck:
                 refused += 1
         return refused
 
-    def set_clockless_apart(self) -> Clockless | None:
-        """Take out the kept rows that have a number and no time, and return them."""
+    def set_clockless_apart(self) -> tuple[list[int], Clockless] | None:
+        """Take out the kept rows that have a number and no time, and return their places and them."""
         numbered = self._rows.clockless
         places = np.fromiter(numbered, np.intp, len(numbered))
         good = self._keep[places]
@@ -134,7 +134,7 @@ class RowCheck:
         if not good.any():
             return None
         numbers = np.fromiter(numbered.values(), np.int64, len(numbered))
-        return Clockless(self._batch.take(places[good]), numbers[good])
+        return places[good].tolist(), Clockless(self._batch.take(places[good]), numbers[good])
 
 
 def _time_detail(time: int, now: int, window: TimeWindow) -> str:

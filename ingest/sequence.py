@@ -27,6 +27,7 @@ class Collected:
     numbers: list[int] = dataclasses.field(default_factory=list)
     oldest: list[int] = dataclasses.field(default_factory=list)
     packets: list[PublishPacket] = dataclasses.field(default_factory=list)
+    unkept: set[int] = dataclasses.field(default_factory=set)  # identities of packets
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -38,12 +39,19 @@ class Collected:
         self.oldest.append(oldest or 1)
         self.packets.append(packet)
 
+    def leave_out(self, packet: PublishPacket) -> None:
+        """Forget the numbers in a packet that is only counted: its device still has it, and sends it again."""
+        self.unkept.add(id(packet))
+
     def as_runs(self) -> Numbers | None:
-        """Return the numbers as runs, None where there are none."""
-        if not self.numbers:
-            return None
+        """Return the numbers of what is kept as runs, None where there are none."""
         device = np.fromiter((route.device_id for route in self.routes), np.int32, len(self.routes))
-        return runs(device, np.array(self.numbers, dtype=np.int64), np.array(self.oldest, dtype=np.int64))
+        number = np.array(self.numbers, dtype=np.int64)
+        oldest = np.array(self.oldest, dtype=np.int64)
+        if self.unkept:
+            kept = np.array([id(packet) not in self.unkept for packet in self.packets], dtype=bool)
+            device, number, oldest = device[kept], number[kept], oldest[kept]
+        return runs(device, number, oldest) if len(number) else None
 
     def names(self) -> dict[int, str]:
         """Return the devices' ids by their numbers."""

@@ -94,23 +94,26 @@ class Ingest:
                 self._session.pause()
             self._closing = True
             self._arrived.set()
-            try:
-                async with asyncio.timeout(self.options.drain_timeout_seconds):
-                    await writer
-            except TimeoutError:
+            await asyncio.wait({writer}, timeout=self.options.drain_timeout_seconds)
+            if not writer.done():
                 log.warning("drain timed out; the broker keeps what is not acknowledged")
+                self._committer.abort()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_RECEIPTS_SECONDS):
                     await self._publish_receipts(self._receipts.rest(_now()))
             for task in (directory, latest, receipts, backlog, writer):
                 task.cancel()
+            await asyncio.wait({latest}, timeout=_LAST_FLUSH_SECONDS)
+            if not latest.done():
+                await self._latest.close()
         if self._session is not None:
             await self._session.close()
         # What this leaves is healed from the rows at the next start.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LAST_FLUSH_SECONDS):
-                await self._latest.flush()
+        last = asyncio.create_task(self._latest.flush(), name="ingest.last_flush")
+        await asyncio.wait({last}, timeout=_LAST_FLUSH_SECONDS)
+        last.cancel()
         await self._latest.close()
+        await asyncio.wait({last})
         await self._committer.close()
 
     # -- receiving --------------------------------------------------------------------------------
@@ -178,6 +181,8 @@ class Ingest:
             session_present=session.session_present,
             ends=(_AWAY, _REFUSED, _LOST),
         )
+        if not session.session_present:
+            self._arrivals.forget()  # its packet ids begin anew
         if not session.session_present and not first:
             self.metrics.sessions_lost.inc()
             log.error("the broker had forgotten our session; what it held in it is lost")
@@ -228,9 +233,10 @@ class Ingest:
             # Packet ids belong to one connection: on a later one they would acknowledge a stranger's.
             session.acknowledge(cut.packet_ids())
             self.metrics.acknowledged.inc(cut.messages)
-            await self._tell(cut, session)
+            # First, because telling waits while the socket is full, and who does not read finds no lost link.
             if self._has_room() and not self._closing:
                 session.resume()
+            await self._tell(cut, session)
         self.metrics.in_flight.dec(cut.messages)
 
     async def _receipts_loop(self) -> None:

@@ -61,20 +61,26 @@ async def connect(url: str, *, application: str) -> asyncpg.Connection:
     return connection
 
 
-async def end_predecessors(connection: asyncpg.Connection) -> None:
-    """End the other connections of this one's role and application, and return when they are gone.
+async def connect_alone(url: str, *, application: str) -> asyncpg.Connection:
+    """Open a connection, and end all others of its role and application; return when they are gone.
 
     Of a client that lost its power, or that a network forgot, the server hears nothing for hours; meanwhile its
-    open transaction keeps the rows in it from everybody else.
+    open transaction keeps the rows in it from everybody else, also from the one that came back to repeat it.
     """
-    await connection.fetchval(
-        """
-        SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
-        WHERE pid <> pg_backend_pid() AND usename = current_user AND datname = current_database()
-              AND application_name = current_setting('application_name')
-        """,
-        timeout=10,
-    )
+    connection = await connect(url, application=application)
+    try:
+        await connection.fetchval(
+            """
+            SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
+            WHERE pid <> pg_backend_pid() AND usename = current_user AND datname = current_database()
+                  AND application_name = current_setting('application_name')
+            """,
+            timeout=10,
+        )
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
 
 
 async def open_pool(

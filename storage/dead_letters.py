@@ -76,8 +76,8 @@ async def insert_letters(connection: Connection, letters: Sequence[DeadLetter]) 
              AS new (received_at, topic, payload, reason, detail, device_id, is_numbered)
         WHERE NOT (is_numbered AND EXISTS (
             SELECT FROM alatau.dead_letter old
-            WHERE md5(old.topic) = md5(new.topic) AND old.topic = new.topic AND old.payload = new.payload
-                  AND old.reason = new.reason AND old.received_at > new.received_at - interval '7 days'))
+            WHERE md5(old.payload) = md5(new.payload) AND md5(old.topic) = md5(new.topic)
+                  AND old.payload = new.payload AND old.topic = new.topic AND old.reason = new.reason))
         """,
         *_columns(letters),
         [letter.is_numbered for letter in letters],

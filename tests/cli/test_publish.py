@@ -62,6 +62,12 @@ def test_it_returns_when_every_line_is_stored(alatau: Alatau, platform: Platform
     assert isinstance(third["ts"], float)
 
 
+def test_two_readings_at_once_have_times_of_their_own(alatau: Alatau, platform: Platform) -> None:
+    assert alatau("publish", stdin='{"pm2_5": 1}\n' * 50).code == 0
+    times = [reading["ts"] for reading in platform.kept["air-9"].values()]
+    assert len(set(times)) == 50
+
+
 def test_what_was_not_stored_is_sent_by_the_next_run(alatau: Alatau, platform: Platform) -> None:
     platform.is_mute = True
     given_up = alatau("publish", "--timeout", "0.3", stdin=LINES)

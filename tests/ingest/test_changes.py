@@ -157,3 +157,21 @@ async def test_bytes_that_wait_are_bounded(rig: Rig) -> None:
 def test_a_device_can_t_be_called_like_a_service(service: Service, catalogue: Catalogue) -> None:
     with pytest.raises(CatalogueError, match="is not free"):
         validate_device(DeviceSpec(service.value, "noise", "gate"), catalogue)
+
+
+async def test_a_device_that_is_deleted_in_mid_stream_stops_nobody(rig: Rig) -> None:
+    """No command deletes one; a person with SQL may."""
+    gone, other = await rig.add_device(), await rig.add_device()
+    async with rig.worker() as ingest:
+        await asyncio.to_thread(gone.publish, {"seq": 1, "ts": time.time(), "pm2_5": 1})
+        await rig.until_sql(
+            "SELECT count(*) FROM alatau.sequence WHERE device_id = $1", await rig.number_of(gone)
+        )
+        await rig.connection.execute("DELETE FROM alatau.device WHERE id = $1", gone.id)
+        await asyncio.to_thread(gone.publish, {"seq": 2, "ts": time.time(), "pm2_5": 2})
+        await asyncio.to_thread(other.publish, {"pm2_5": 3})
+        stored = "SELECT count(*) FROM reading.air_quality WHERE device_id = $1"
+        await rig.until_sql(stored, await rig.number_of(other))
+        await rig.until(lambda: ingest.metrics.in_flight._value.get() == 0)
+    (letter,) = await rig.letters(gone)
+    assert (letter["reason"], letter["device_id"]) == ("refused_by_database", None)

@@ -146,6 +146,14 @@ def test_the_alarm_is_raised_when_nearly_everything_of_a_minute_is_refused() -> 
     assert alarm.summary() == expected
 
 
+def test_the_alarm_forgets_what_was_before_the_clock_was_set_back() -> None:
+    alarm = RefusalAlarm()
+    alarm.note(1000, {Reason.UNDECODABLE: 1000}, NOW)
+    assert alarm.is_raised(NOW)
+    alarm.note(10, {}, NOW - 3600 * SECOND)
+    assert not alarm.is_raised(NOW - 3600 * SECOND)
+
+
 def test_the_alarm_is_over_when_more_is_accepted_or_nothing_comes() -> None:
     alarm = RefusalAlarm()
     alarm.note(1000, {Reason.UNDECODABLE: 1000}, NOW)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ingest.arrivals import Arrivals
 from ingest.decode import LARGEST_NUMBER, compile_decoder, take_apart
 from ingest.intake import Cut
-from ingest.letters import LetterQuota
+from ingest.letters import LetterPolicy, LetterQuota
 from ingest.receipts import ReceiptPolicy, Receipts
 from ingest.routes import Routes
 from ingest.sequence import runs
@@ -128,6 +128,29 @@ def test_a_refused_reading_that_is_sent_again_is_one_letter(cut: Cut) -> None:
     )
 
 
+def test_a_number_whose_message_is_only_counted_is_not_entered(cut: Cut) -> None:
+    """Its bytes are nowhere but with its device, which has to keep them."""
+    cut.feed([packet(b'{"seq": 1, "laeq": "x"}'), packet(b'{"seq": 2, "laeq": "y"}')], NOW)
+    cut.feed([packet(b'{"seq": 3, "laeq": 50}'), packet(b'{"seq": 4, "laeq": 50, "loudness": 1}')], NOW + 2)
+    cut.check(NOW, TimeWindow())
+    letters = cut.settle(LetterQuota(LetterPolicy(each=1)), NOW)
+    assert [letter.payload for letter in letters.kept] == [
+        b'{"seq": 1, "laeq": "x"}',
+        b'{"seq": 4, "laeq": 50, "loudness": 1}',
+    ]
+    assert [fold.count for fold in letters.folds] == [1]
+    assert numbered(cut) == {1: [(1, 1, 1), (3, 4, 1)]}
+
+
+def test_a_number_that_keeps_a_row_from_being_stored_again_is_always_entered(cut: Cut) -> None:
+    bad = [b'{"seq": %d, "laeq": 50, "loudness": 1}' % number for number in (1, 2, 3)]
+    cut.feed([packet(payload) for payload in bad], NOW)
+    cut.check(NOW, TimeWindow())
+    letters = cut.settle(LetterQuota(LetterPolicy(each=1)), NOW)
+    assert ([letter.payload for letter in letters.kept], letters.folds) == (bad, [])
+    assert numbered(cut) == {1: [(1, 3, 1)]}
+
+
 def test_a_message_that_the_database_refuses_keeps_its_number_as_a_letter(cut: Cut) -> None:
     cut.feed([packet(b'{"seq": 4, "laeq": 50}')], NOW)
     cut.check(NOW, TimeWindow())
@@ -217,6 +240,13 @@ def test_a_device_is_told_once_a_second_and_the_last_word_always_follows() -> No
     assert told(receipts.due(NOW + 11 * SECOND // 4)) == [("b", 1)]
     assert told(receipts.due(NOW + 3 * SECOND)) == [("a", 9)]
     assert receipts.due(NOW + 9 * SECOND) == [], "what was told is not told again by itself"
+
+
+def test_a_clock_that_was_set_back_does_not_keep_a_device_from_its_receipt() -> None:
+    receipts = Receipts()
+    for number, now in enumerate((NOW, NOW - 3600 * SECOND, NOW - 3598 * SECOND)):
+        receipts.note("a", number)
+        assert told(receipts.due(now)) == [("a", number)]
 
 
 def test_the_same_again_is_told_again() -> None:
