@@ -31,7 +31,8 @@ from storage.arrivals import load_arrivals
 from storage.deadline import deadline
 from storage.errors import StorageError
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
+# Short at most: while we are away, a broker that dies again takes with it what came meanwhile.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _LASTING_SECONDS = 5.0  # a connection that lasted so long was a good one
 _LAST_FLUSH_SECONDS, _LAST_RECEIPTS_SECONDS = 3.0, 1.0
 # One event for each incident: ``cli/repetition.py`` writes it once a minute, however often it happens.
