@@ -198,8 +198,7 @@ class Committer:
         self._was_raised = is_raised
 
     def abort(self) -> None:
-        """Drop the connection at once. A transaction that is only cancelled waits for the answer to its rollback,
-        which never comes over a link that is half open."""
+        """Drop the connection at once, and with it the transaction that may be under way."""
         if self._connection is not None:
             self._connection.terminate()
 

@@ -98,24 +98,29 @@ class Ingest:
             await asyncio.wait({writer}, timeout=self.options.drain_timeout_seconds)
             if not writer.done():
                 log.warning("drain timed out; the broker keeps what is not acknowledged")
-                self._committer.abort()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_RECEIPTS_SECONDS):
                     await self._publish_receipts(self._receipts.rest(_now()))
-            for task in (directory, latest, receipts, backlog, writer):
-                task.cancel()
-            await asyncio.wait({latest}, timeout=_LAST_FLUSH_SECONDS)
-            if not latest.done():
-                await self._latest.close()
+            await self._end({directory, latest, receipts, backlog, writer})
         if self._session is not None:
             await self._session.close()
         # What this leaves is healed from the rows at the next start.
         last = asyncio.create_task(self._latest.flush(), name="ingest.last_flush")
         await asyncio.wait({last}, timeout=_LAST_FLUSH_SECONDS)
-        last.cancel()
+        await self._end({last})
         await self._latest.close()
-        await asyncio.wait({last})
         await self._committer.close()
+
+    async def _end(self, tasks: set[asyncio.Task[None]]) -> None:
+        """End tasks. A transaction that is cancelled waits for the answer to its rollback, which a database that
+        hangs never gives: then its connection is dropped, and what makes of that another attempt is ended again."""
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=1.0)
+            if tasks:
+                self._committer.abort()
+                await self._latest.close()
 
     # -- receiving --------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import dataclasses
 import io
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,7 @@ def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def start(*arguments: str, stdin: str = "", **settings: str) -> subprocess.Popen[bytes]:
-    """Start the command as a process of its own, its output on pipes."""
+    """Start the command as a process of its own, its output on pipes; Ctrl-C ends it, also where it does not us."""
     with tempfile.TemporaryFile() as given:
         given.write(stdin.encode())
         given.seek(0)
@@ -46,6 +47,7 @@ def start(*arguments: str, stdin: str = "", **settings: str) -> subprocess.Popen
             stdin=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 
