@@ -134,6 +134,12 @@ class Rig:
             assert time.monotonic() < deadline, "it did not come in time"
             await asyncio.sleep(0.01)
 
+    async def until_settled(self, ingest: Ingest, messages: int) -> None:
+        """Wait until a worker has acknowledged so many messages, and told whom it had to tell."""
+        metrics = ingest.metrics
+        await self.until(lambda: metrics.acknowledged._value.get() >= messages)
+        await self.until(lambda: metrics.in_flight._value.get() == 0)
+
     async def until_sql(self, query: str, *arguments: Any, seconds: float = 15) -> Any:
         """Wait for a query to return something true, and return it."""
         deadline = time.monotonic() + seconds

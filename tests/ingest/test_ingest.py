@@ -51,9 +51,9 @@ async def test_reading_without_time_has_that_of_its_arrival(rig: Rig) -> None:
 async def test_same_reading_sent_twice_is_stored_once(rig: Rig) -> None:
     device, reading = await rig.add_device(), {"ts": _ms(), "pm2_5": 5}
     async with rig.worker() as ingest:
-        for _ in range(3):
+        for number in range(1, 4):
             await asyncio.to_thread(device.publish, reading)
-            await rig.until(lambda: ingest.metrics.in_flight._value.get() == 0)
+            await rig.until_settled(ingest, number)
         assert ingest.metrics.duplicate._value.get() == 2
     assert len(await rig.rows(device)) == 1
 
@@ -61,9 +61,9 @@ async def test_same_reading_sent_twice_is_stored_once(rig: Rig) -> None:
 async def test_later_message_completes_the_row_and_changes_nothing_in_it(rig: Rig) -> None:
     device, ts = await rig.add_device(), _ms()
     async with rig.worker() as ingest:
-        for reading in ({"pm2_5": 5}, {"pm10": 7}, {"pm2_5": 99, "no2": 1}):
+        for number, reading in enumerate(({"pm2_5": 5}, {"pm10": 7}, {"pm2_5": 99, "no2": 1}), 1):
             await asyncio.to_thread(device.publish, {"ts": ts, **reading})
-            await rig.until(lambda: ingest.metrics.in_flight._value.get() == 0)
+            await rig.until_settled(ingest, number)
         assert ingest.metrics.merged._value.get() == 2
     (row,) = await rig.rows(device)
     assert (row["pm2_5"], row["pm10"], row["no2"]) == (5, 7, 1)
@@ -152,7 +152,7 @@ async def test_refusals_are_told_at_most_once_in_ten_seconds(rig: Rig) -> None:
         await asyncio.to_thread(device.subscribe, f"alatau/v1/{device.id}/errors")
         for _ in range(5):
             await asyncio.to_thread(device.publish, b"nonsense")
-        await rig.until(lambda: ingest.metrics.in_flight._value.get() == 0)
+        await rig.until_settled(ingest, 5)
         assert ingest.metrics.errors_told._value.get() == 1
         assert ingest.metrics.errors_withheld._value.get() == 4
     assert len(await rig.letters(device)) == 5
