@@ -114,13 +114,14 @@ async def burst(
 async def _drain(ingest: Worker, backlog: Load, meanwhile: Load, started: float, report: Report) -> float:
     """Return readings/s from the first that arrives until the worker is hardly behind."""
     arriving = meanwhile.rate or 0.0
+    behind = min(_BEHIND_SECONDS * arriving, backlog.count / 2)
     await until(lambda: ingest.received() > 0, 60, "the first reading", pause=0.005)
     began = time.monotonic()
     while time.monotonic() < began + 2 * _DRAIN_SECONDS:
         done, now = await asyncio.to_thread(ingest.acknowledged), time.monotonic()
         due = backlog.count + min(meanwhile.count, arriving * (now - started))
         report(f"{done:,} of {due:,.0f}", done / due)
-        if done >= due - _BEHIND_SECONDS * arriving:
+        if done >= due - behind:
             return done / (now - began)
         await asyncio.sleep(0.1)
     raise RuntimeError("the backlog did not drain in time")
