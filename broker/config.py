@@ -72,8 +72,9 @@ autosave_interval {options.autosave_seconds}
 # How old, at most, its count of held messages is that ingest reads.
 sys_interval 2
 
-# Small packets, many of them.
-set_tcp_nodelay true
+# Small packets, many of them: the system may join those that follow each other at once. Each sent by itself costs
+# the broker a fifth more of its time; what it costs to wait is a few hundredths of a second at most.
+set_tcp_nodelay false
 log_dest stdout
 log_type error
 log_type warning
