@@ -15,6 +15,15 @@ GRANT SELECT ON alatau.sequence, alatau.sequence_gap TO alatau_api;
 GRANT SELECT ON alatau.dead_letter, alatau.latest, alatau.api_key TO alatau_api;
 GRANT EXECUTE ON FUNCTION alatau.register_devices(jsonb) TO alatau_api;
 
+GRANT SELECT ON alatau.rollup_progress TO alatau_ingest, alatau_api;
+GRANT INSERT ON alatau.rollup_dirty TO alatau_ingest;
+GRANT SELECT ON alatau.rollup_dirty TO alatau_api;
+GRANT EXECUTE ON FUNCTION alatau.begin_write() TO alatau_ingest;
+
+GRANT USAGE ON SCHEMA rollup TO alatau_api;
+GRANT SELECT ON ALL TABLES IN SCHEMA rollup TO alatau_api;
+ALTER DEFAULT PRIVILEGES IN SCHEMA rollup GRANT SELECT ON TABLES TO alatau_api;
+
 GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA reading TO alatau_ingest;
 GRANT SELECT ON ALL TABLES IN SCHEMA reading TO alatau_api;
 ALTER DEFAULT PRIVILEGES IN SCHEMA reading GRANT SELECT, INSERT, UPDATE ON TABLES TO alatau_ingest;
