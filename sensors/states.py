@@ -41,6 +41,18 @@ class States:
     def __len__(self) -> int:
         return len(self.count)
 
+    def take(self, chosen: npt.NDArray[np.bool_]) -> States:
+        """Return the states of the chosen groups."""
+        place = np.cumsum(chosen) - 1
+        group = self.sketch.group_of_bins()
+        kept = chosen[group]
+        bins = self.sketch.keys[kept], self.sketch.counts[kept]
+        sketch = Sketches.gather(place[group[kept]], *bins, int(chosen.sum()))
+        numbers = {
+            f.name: getattr(self, f.name)[chosen] for f in dataclasses.fields(self) if f.name != "sketch"
+        }
+        return States(**numbers, sketch=sketch)
+
 
 class _Runs:
     """Runs of equal numbers in a rising array of groups, and what is reduced of each, spread over all groups."""

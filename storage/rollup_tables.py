@@ -89,9 +89,7 @@ async def _ensure_table(connection: Connection, kind: Kind, tier: Tier, level: L
                 _CHUNKS[tier],
             )
         index = rollup_name(kind, tier, level)
-        await connection.execute(
-            f'CREATE UNIQUE INDEX "{index}_once" ON {name} ({", ".join(keys)}, bucket)'
-        )
+        await connection.execute(f'CREATE UNIQUE INDEX "{index}_once" ON {name} ({", ".join(keys)}, bucket)')
         # Rows lie in the order of their buckets, but for late ones: a few pages say where a range is.
         await connection.execute(f'CREATE INDEX "{index}_bucket" ON {name} USING brin (bucket)')
         return

@@ -1,0 +1,141 @@
+"""Making the rollups: what has changed is made again from the readings, in the transaction that takes the note of it.
+
+Every bucket is replaced by what the readings say now, so a refresh that is killed, or run twice, changes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import zoneinfo
+from collections.abc import Sequence
+
+import asyncpg
+
+from sensors.kinds import Kind
+from sensors.times import from_microseconds
+from storage.kinds import Connection
+from storage.refresh_windows import Mark, Window, day_windows, windows_of
+from storage.rollup_making import Making
+from storage.rollup_marks import NEVER, as_microseconds
+from storage.rollup_tables import Tier, edges_of, floor_to
+
+_LOCK_TIMEOUT = "2s"
+_MARKS = 20_000  # of one transaction
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a kind's rollups have come, Unix µs or NEVER; the columns of ``alatau.rollup_progress``."""
+
+    logged_to: int = NEVER
+    clean_to: int = NEVER
+    horizon: int = NEVER
+    horizon_5m: int = NEVER
+    horizon_1h: int = NEVER
+    horizon_1d: int = NEVER
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What one refresh did: notes taken, rows of 5 minutes made, how far it came."""
+
+    marks: int
+    rows: int
+    clean_to: int
+
+
+async def read_progress(connection: Connection) -> dict[str, Progress]:
+    """Return how far each kind has come; a kind whose rollups were never made is not among them."""
+    rows = await connection.fetch("SELECT * FROM alatau.rollup_progress")
+    return {
+        row["kind"]: Progress(*(as_microseconds(row[field.name]) for field in dataclasses.fields(Progress)))
+        for row in rows
+    }
+
+
+async def move_bound(connection: asyncpg.Connection, kinds: Sequence[str], to: int) -> None:
+    """Let writers note what they write before a time (Unix µs); never moves back.
+
+    Waits for the writes under way, for two seconds at most. Raises asyncpg.LockNotAvailableError.
+    """
+    async with connection.transaction():
+        await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('alatau.rollup'))")
+        await connection.execute(
+            """
+            INSERT INTO alatau.rollup_progress (kind, logged_to) SELECT unnest($1::text[]), $2
+            ON CONFLICT (kind) DO UPDATE
+            SET logged_to = greatest(rollup_progress.logged_to, EXCLUDED.logged_to)
+            """,
+            kinds,
+            from_microseconds(to),
+        )
+
+
+async def refresh(connection: asyncpg.Connection, kind: Kind, zone: zoneinfo.ZoneInfo) -> Refreshed:
+    """Make again what was noted, and what became due, a day at most; one transaction.
+
+    ``zone`` is the city's. Nobody else may refresh at the same time.
+    """
+    async with connection.transaction(isolation="repeatable_read"):
+        progress = (await read_progress(connection))[kind.name]
+        making = await Making.begin(connection, kind, zone)
+        marks = await _take_marks(connection, kind)
+        # What lies before the horizon stays what it is; what is not clean yet is made as a whole.
+        windows = windows_of(marks, progress.horizon, progress.clean_to, zone)
+        for window in windows:
+            await making.minutes(window)
+            await making.coarser(Tier.HOUR, window, progress.clean_to)
+        for window in day_windows(windows, zone):
+            await making.coarser(Tier.DAY, window, progress.clean_to)
+        clean_to = await _advance(connection, kind, zone, progress, making)
+        return Refreshed(len(marks), making.rows, clean_to)
+
+
+async def _take_marks(connection: Connection, kind: Kind) -> list[Mark]:
+    rows = await connection.fetch(
+        """
+        DELETE FROM alatau.rollup_dirty WHERE rollup_dirty_id IN (
+            SELECT rollup_dirty_id FROM alatau.rollup_dirty WHERE kind = $1 ORDER BY rollup_dirty_id LIMIT $2)
+        RETURNING device_id, start, stop, district
+        """,
+        kind.name,
+        _MARKS,
+    )
+    return [
+        Mark(row["device_id"], as_microseconds(row["start"]), as_microseconds(row["stop"]), row["district"])
+        for row in rows
+    ]
+
+
+async def _advance(
+    connection: Connection, kind: Kind, zone: zoneinfo.ZoneInfo, progress: Progress, making: Making
+) -> int:
+    """Make what is not clean yet, to the end of its day at most; return to where all is clean now."""
+    begin, end = progress.clean_to, progress.logged_to
+    if begin == NEVER:
+        begin = await _beginning(connection, kind, zone, end)
+    if begin < end:
+        end = min(end, int(edges_of(Tier.DAY, begin, begin + 1, zone)[1]))
+        everything = Window(begin, end)
+        await making.minutes(everything)
+        await making.coarser(Tier.HOUR, everything, end)
+        await making.coarser(Tier.DAY, everything, end)
+    await connection.execute(
+        "UPDATE alatau.rollup_progress SET clean_to = $2 WHERE kind = $1",
+        kind.name,
+        from_microseconds(end),
+    )
+    return end
+
+
+async def _beginning(connection: Connection, kind: Kind, zone: zoneinfo.ZoneInfo, end: int) -> int:
+    oldest: dt.datetime | None = await connection.fetchval(
+        """
+        SELECT min(range_start) FROM timescaledb_information.chunks
+        WHERE (hypertable_schema, hypertable_name) = ('reading', $1)
+        """,
+        kind.name,
+    )
+    return end if oldest is None else min(end, floor_to(Tier.DAY, as_microseconds(oldest), zone))
