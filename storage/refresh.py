@@ -18,22 +18,11 @@ from storage.kinds import Connection
 from storage.refresh_windows import Mark, Window, day_windows, windows_of
 from storage.rollup_making import Making
 from storage.rollup_marks import NEVER, as_microseconds
+from storage.rollup_progress import Progress, read_progress
 from storage.rollup_tables import Tier, edges_of, floor_to
 
 _LOCK_TIMEOUT = "2s"
 _MARKS = 20_000  # of one transaction
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a kind's rollups have come, Unix µs or NEVER; the columns of ``alatau.rollup_progress``."""
-
-    logged_to: int = NEVER
-    clean_to: int = NEVER
-    horizon: int = NEVER
-    horizon_5m: int = NEVER
-    horizon_1h: int = NEVER
-    horizon_1d: int = NEVER
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,18 +34,10 @@ class Refreshed:
     clean_to: int
 
 
-async def read_progress(connection: Connection) -> dict[str, Progress]:
-    """Return how far each kind has come; a kind whose rollups were never made is not among them."""
-    rows = await connection.fetch("SELECT * FROM alatau.rollup_progress")
-    return {
-        row["kind"]: Progress(*(as_microseconds(row[field.name]) for field in dataclasses.fields(Progress)))
-        for row in rows
-    }
+async def move_bound(connection: asyncpg.Connection, kinds: Sequence[str], zone: str, to: int) -> None:
+    """Let writers note what they write before a time (Unix µs); never moves back. ``zone`` is the city's.
 
-
-async def move_bound(connection: asyncpg.Connection, kinds: Sequence[str], to: int) -> None:
-    """Let writers note what they write before a time (Unix µs); never moves back.
-
+    A kind keeps the zone of its first time: a city that changes its zone keeps the days that it had.
     Waits for the writes under way, for two seconds at most. Raises asyncpg.LockNotAvailableError.
     """
     async with connection.transaction():
@@ -64,22 +45,24 @@ async def move_bound(connection: asyncpg.Connection, kinds: Sequence[str], to: i
         await connection.execute("SELECT pg_advisory_xact_lock(hashtext('alatau.rollup'))")
         await connection.execute(
             """
-            INSERT INTO alatau.rollup_progress (kind, logged_to) SELECT unnest($1::text[]), $2
+            INSERT INTO alatau.rollup_progress (kind, zone, logged_to) SELECT unnest($1::text[]), $2, $3
             ON CONFLICT (kind) DO UPDATE
             SET logged_to = greatest(rollup_progress.logged_to, EXCLUDED.logged_to)
             """,
             kinds,
+            zone,
             from_microseconds(to),
         )
 
 
-async def refresh(connection: asyncpg.Connection, kind: Kind, zone: zoneinfo.ZoneInfo) -> Refreshed:
+async def refresh(connection: asyncpg.Connection, kind: Kind) -> Refreshed:
     """Make again what was noted, and what became due, a day at most; one transaction.
 
-    ``zone`` is the city's. Nobody else may refresh at the same time.
+    The kind's bound has been moved before. Nobody else may refresh at the same time.
     """
     async with connection.transaction(isolation="repeatable_read"):
         progress = (await read_progress(connection))[kind.name]
+        zone = zoneinfo.ZoneInfo(progress.zone)
         making = await Making.begin(connection, kind, zone)
         marks = await _take_marks(connection, kind)
         # What lies before the horizon stays what it is; what is not clean yet is made as a whole.

@@ -5,6 +5,8 @@ CREATE SCHEMA rollup;
 -- How far each kind's rollups have come; no row before the first refresh.
 CREATE TABLE alatau.rollup_progress (
     kind       text PRIMARY KEY,
+    -- Whose calendar days the rollups of a day are: the city's, when the first was made.
+    zone       text NOT NULL,
     -- Who stores, changes or deletes a reading with a time before this notes it in rollup_dirty.
     logged_to  timestamptz NOT NULL,
     -- Before this the rollups are what the readings say, but for what rollup_dirty names.

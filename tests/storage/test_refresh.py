@@ -20,7 +20,8 @@ from sensors.kinds import DeviceSpec
 from sensors.sketch import RELATIVE_ERROR
 from sensors.times import from_microseconds, to_microseconds
 from storage.devices import update_devices
-from storage.refresh import Refreshed, move_bound, read_progress, refresh
+from storage.refresh import Refreshed, move_bound, refresh
+from storage.rollup_progress import read_progress
 from storage.rollup_tables import Level, Tier, rollup_table
 from storage.rollups import read_rollup
 from tests.cities import City, Row, open_city
@@ -57,10 +58,10 @@ class Watched:
     async def refresh(self, until: dt.datetime) -> list[Refreshed]:
         """Refresh as often as it takes."""
         owner, kind = self.city.owner, self.city.catalogue.kind_of[KIND]
-        await move_bound(owner, [KIND], to_microseconds(until))
+        await move_bound(owner, [KIND], ZONE.key, to_microseconds(until))
         passes: list[Refreshed] = []
         while not passes or passes[-1].clean_to < to_microseconds(until) or passes[-1].marks:
-            passes.append(await refresh(owner, kind, ZONE))
+            passes.append(await refresh(owner, kind))
         return passes
 
 
@@ -187,7 +188,7 @@ async def test_a_refresh_that_is_killed_changes_nothing_and_is_made_up_for(watch
     # An error in the last statement of the transaction: everything before it had been done.
     await owner.execute("ALTER TABLE alatau.rollup_progress ADD CONSTRAINT stuck CHECK (false) NOT VALID")
     with pytest.raises(asyncpg.CheckViolationError):
-        await refresh(owner, kind, ZONE)
+        await refresh(owner, kind)
     await owner.execute("ALTER TABLE alatau.rollup_progress DROP CONSTRAINT stuck")
     assert await owner.fetchval("SELECT count(*) FROM alatau.rollup_dirty") > 0
     await watched.refresh(UNTIL)
@@ -222,12 +223,12 @@ async def test_a_device_that_moves_takes_its_readings_to_its_new_district(watche
 @pytest.mark.servers
 async def test_a_write_under_way_is_waited_for_before_the_bound_moves(watched: Watched) -> None:
     city = watched.city
-    await move_bound(city.owner, [KIND], to_microseconds(BEGIN))
+    await move_bound(city.owner, [KIND], ZONE.key, to_microseconds(BEGIN))
     async with city.ingest.transaction():
         await city.ingest.execute("SELECT alatau.begin_write()")
         with pytest.raises(asyncpg.LockNotAvailableError):
-            await move_bound(city.owner, [KIND], to_microseconds(UNTIL))
-    await move_bound(city.owner, [KIND], to_microseconds(UNTIL))
+            await move_bound(city.owner, [KIND], ZONE.key, to_microseconds(UNTIL))
+    await move_bound(city.owner, [KIND], ZONE.key, to_microseconds(UNTIL))
     assert (await read_progress(city.owner))[KIND].logged_to == to_microseconds(UNTIL)
 
 
