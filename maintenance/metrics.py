@@ -37,6 +37,24 @@ class MaintenanceMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.rollup_rows = Counter(
+            "alatau_maintenance_rollup_rows",
+            "Rows of 5 minutes made of a kind's readings.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.rollup_notes = Counter(
+            "alatau_maintenance_rollup_notes",
+            "Notes of changed readings that were worked off.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.rollup_behind = Gauge(
+            "alatau_maintenance_rollup_behind_seconds",
+            "How far before now a kind's rollups end, when they were last made.",
+            ["kind"],
+            registry=self.registry,
+        )
         self.failing: dict[str, str] = {}  # by loop, what its last round failed with
 
     def succeeded(self, loop: str, seconds: float) -> None:

@@ -11,6 +11,7 @@ import structlog
 from maintenance.loops import Loop
 from maintenance.metrics import MaintenanceMetrics
 from maintenance.options import MaintenanceOptions
+from maintenance.refresher import Refresher
 from storage.database import connect, read_edition
 from storage.deadline import deadline
 from storage.errors import StorageError, classify
@@ -33,8 +34,7 @@ class Readiness(NamedTuple):
 
 def build_loops(options: MaintenanceOptions, metrics: MaintenanceMetrics) -> list[Loop]:
     """Return every loop, in the order in which they begin."""
-    loops: list[Loop] = []
-    return loops
+    return [Refresher(options, metrics)]
 
 
 class Maintenance:

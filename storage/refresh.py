@@ -27,11 +27,23 @@ _MARKS = 20_000  # of one transaction
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What one refresh did: notes taken, rows of 5 minutes made, how far it came."""
+    """What one refresh did: notes taken, rows of 5 minutes made, how far it came, and whether that is all for now."""
 
     marks: int
     rows: int
     clean_to: int
+    is_done: bool
+
+
+async def due_kinds(connection: Connection) -> set[str]:
+    """Return the kinds with something to refresh."""
+    rows = await connection.fetch(
+        """
+        SELECT kind FROM alatau.rollup_progress AS progress WHERE clean_to < logged_to
+               OR EXISTS (SELECT FROM alatau.rollup_dirty AS dirty WHERE dirty.kind = progress.kind)
+        """
+    )
+    return {row["kind"] for row in rows}
 
 
 async def move_bound(connection: asyncpg.Connection, kinds: Sequence[str], zone: str, to: int) -> None:
@@ -73,7 +85,8 @@ async def refresh(connection: asyncpg.Connection, kind: Kind) -> Refreshed:
         for window in day_windows(windows, zone):
             await making.coarser(Tier.DAY, window, progress.clean_to)
         clean_to = await _advance(connection, kind, zone, progress, making)
-        return Refreshed(len(marks), making.rows, clean_to)
+        is_done = len(marks) < _MARKS and clean_to >= progress.logged_to
+        return Refreshed(len(marks), making.rows, clean_to, is_done)
 
 
 async def _take_marks(connection: Connection, kind: Kind) -> list[Mark]:
