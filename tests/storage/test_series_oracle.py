@@ -7,7 +7,9 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
+from tests.storage.series_cases import DISTRICTS, Case, cases
 from tests.storage.series_oracle import (
     CARRY,
     SECOND,
@@ -262,3 +264,41 @@ def test_a_value_that_is_carried_is_the_same_whichever_way_a_range_is_cut() -> N
     parts = [weight * (value or 0) for weight, value in zip(weights, fine.values["twa"], strict=True)]
     assert coarse.values["twa"] == [pytest.approx(sum(parts) / 2)]
     assert CARRY == 24 * HOUR
+
+
+AGGREGATES = (
+    *("count", "sum", "avg", "min", "max", "first", "last", "stddev", "median", "p99.9"),
+    *("twa", "twa_linear", "increase", "rate", "exceed", "coverage"),
+)
+
+
+@settings(max_examples=50)
+@given(case=cases())
+def test_the_cases_are_ones_that_can_be_answered(case: Case) -> None:
+    edges = case.asked.edges
+    assert list(edges) == sorted(set(edges))
+    assert edges[0] <= case.asked.start < edges[1]
+    assert edges[-2] < case.asked.end <= edges[-1]
+    found = answer(case.devices, case.readings, case.question(AGGREGATES), case.groups("district", "d"))
+    assert set(found) <= set(DISTRICTS)
+    for series in found.values():
+        for name, column in series.values.items():
+            assert len(column) == len(edges) - 1
+            assert all(fill(column, series.count, edges, how) is not None for how in Fill), name
+
+
+@settings(max_examples=50)
+@given(case=cases())
+def test_what_holds_for_any_readings(case: Case) -> None:
+    groups = case.groups("none", "d")
+    for series in answer(case.devices, case.readings, case.question(AGGREGATES), groups).values():
+        for number, count in enumerate(series.count):
+            of = {name: column[number] for name, column in series.values.items()}
+            if count:
+                low, high = of["min"] or 0.0, of["max"] or 0.0
+                inner = [of[name] or 0.0 for name in ("first", "last", "median", "p99.9", "avg")]
+                assert all(low <= value <= high for value in inner)
+            else:
+                assert of["sum"] is of["avg"] is of["first"] is of["median"] is of["increase"] is None
+            assert of["coverage"] is None or 0 <= of["coverage"] <= 1
+            assert (of["twa"] is None) == (of["exceed"] is None)
