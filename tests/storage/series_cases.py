@@ -226,13 +226,14 @@ def devices(draw: st.DrawFn, asked: Range) -> tuple[Device, ...]:
 def cases(draw: st.DrawFn) -> Case:
     """Make a whole case; nothing is later than a fast clock could say at its ``now``."""
     asked = draw(ranges())
-    now = draw(st.one_of(st.just(asked.end + 2 * CARRY), st.just(asked.end), moments(asked)))
+    now = draw(st.one_of(*[st.just(asked.end + after) for after in (2 * CARRY, CARRY, 0)], moments(asked)))
     city = draw(devices(asked))
     first: list[Reading] = []
     late: list[Reading] = []
     for device in city:
         if device.kind in KINDS:
-            for run in draw(st.lists(runs(asked), max_size=4)):
+            fewest = draw(st.sampled_from([0, 1, 2, 3]))
+            for run in draw(st.lists(runs(asked), min_size=fewest, max_size=5)):
                 batch = late if draw(st.integers(0, 4)) == 0 else first
                 batch += [(device.device_id, time, value) for time, value in run if time <= now + FAST_CLOCK]
     for device_id, time, _ in draw(st.lists(st.sampled_from(first), max_size=3)) if first else ():
