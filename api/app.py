@@ -14,9 +14,11 @@ from prometheus_client import CollectorRegistry
 
 from api import city, dead_letters, devices, gaps, health, latest, problems, readings, series
 from api.access import require_key
+from api.caching import Caching
 from api.database import Database
 from api.edge import Edge
-from api.keys import KeyCache
+from api.exchange import Exchange
+from api.keys import KeyCache, KeyTurns
 from api.options import ApiOptions, DeviceAccounts
 from api.services import Clock, Services
 from api.snapshot import CatalogueWatch
@@ -77,6 +79,7 @@ def create_app(
         database=database,
         snapshot=CatalogueWatch(options),
         keys=KeyCache(options.key_cache_size, options.key_cache_seconds, time.monotonic),
+        turns=KeyTurns(options.max_concurrent_per_key),
         accounts=accounts,
         clock=clock,
         revision=HEAD,
@@ -94,6 +97,9 @@ def create_app(
     app.state.services = services
     app.state.metrics = metrics
     problems.install(app)
+    # The last is the outermost.
+    app.add_middleware(Caching)
+    app.add_middleware(Exchange, max_body_bytes=options.max_body_bytes)
     app.add_middleware(Edge, metrics=metrics)
     app.include_router(health.router)
     for module in (city, devices, latest, readings, series, dead_letters, gaps):
