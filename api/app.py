@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
-from api import city, dead_letters, devices, gaps, health, latest, problems, readings, series
+from api import city, dead_letters, description, devices, gaps, health, latest, problems, readings, series
 from api.access import require_key
 from api.caching import Caching
 from api.database import Database
@@ -33,27 +33,6 @@ _DESCRIPTION = """
 The telemetry of a digital city. Every path below `/api/v1` needs an API key. Times are RFC 3339, ranges are
 half-open, units are UCUM codes, lists continue at `next`. Errors are RFC 9457 problems that say what to do.
 """
-_PROBLEM = {
-    "description": "A problem (RFC 9457)",
-    "content": {
-        problems.MEDIA_TYPE: {
-            "schema": {
-                "type": "object",
-                "required": ["type", "title", "status", "detail", "instance"],
-                "properties": {
-                    "type": {"type": "string"},
-                    "title": {"type": "string"},
-                    "status": {"type": "integer"},
-                    "detail": {"type": "string"},
-                    "instance": {"type": "string"},
-                    "request_id": {"type": "string"},
-                    "nearest": {"type": "string"},
-                    "valid": {"type": "array", "items": {"type": "string"}},
-                },
-            }
-        }
-    },
-}
 
 
 def _utc_now() -> dt.datetime:
@@ -106,8 +85,9 @@ def create_app(
         app.include_router(
             module.router,
             dependencies=[Depends(require_key), Depends(problems.refuse_unknown_parameters)],
-            responses={401: _PROBLEM, 422: _PROBLEM, 503: _PROBLEM},
+            responses={422: description.problem(422)},  # in the place of FastAPI's own
         )
+    description.install(app)
     return app
 
 
