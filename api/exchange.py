@@ -32,19 +32,20 @@ class Exchange:
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
         """Return ``receive`` that refuses a body beyond the limit. (Starlette's own limit answers in plain text.)"""
-        announced = Headers(scope=scope).get("content-length", "")
-        limit = self._max_body_bytes
-        received = int(announced) if announced.isdecimal() and int(announced) > limit else 0
+        length = Headers(scope=scope).get("content-length", "")
+        announced = int(length) if length.isdecimal() else 0
+        received, limit = 0, self._max_body_bytes
 
         async def receive_bounded() -> Message:
             nonlocal received
-            # Before the first part is asked for: a client that waits for "100 Continue" then sends nothing.
-            message: Message = {"type": "http.request"} if received > limit else await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                # Of all errors only this one passes through FastAPI's reading of the body.
-                raise HTTPException(413, f"the body is larger than {limit} bytes; send it in parts")
-            return message
+            # Not asked for where it is announced as too large: who waits for "100 Continue" then sends nothing.
+            if announced <= limit:
+                message = await receive()
+                received += len(message.get("body", b""))
+                if received <= limit:
+                    return message
+            # Of all errors only this one passes through FastAPI's reading of the body.
+            raise HTTPException(413, f"the body is larger than {limit} bytes; send it in parts")
 
         return receive_bounded
 
