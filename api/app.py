@@ -12,11 +12,13 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
-from api import city, dead_letters, devices, gaps, health, latest, problems, readings, series
+from api import city, dead_letters, description, devices, gaps, health, latest, problems, readings, series
 from api.access import require_key
+from api.caching import Caching
 from api.database import Database
 from api.edge import Edge
-from api.keys import KeyCache
+from api.exchange import Exchange
+from api.keys import KeyCache, KeyTurns
 from api.options import ApiOptions, DeviceAccounts
 from api.services import Clock, Services
 from api.snapshot import CatalogueWatch
@@ -31,27 +33,6 @@ _DESCRIPTION = """
 The telemetry of a digital city. Every path below `/api/v1` needs an API key. Times are RFC 3339, ranges are
 half-open, units are UCUM codes, lists continue at `next`. Errors are RFC 9457 problems that say what to do.
 """
-_PROBLEM = {
-    "description": "A problem (RFC 9457)",
-    "content": {
-        problems.MEDIA_TYPE: {
-            "schema": {
-                "type": "object",
-                "required": ["type", "title", "status", "detail", "instance"],
-                "properties": {
-                    "type": {"type": "string"},
-                    "title": {"type": "string"},
-                    "status": {"type": "integer"},
-                    "detail": {"type": "string"},
-                    "instance": {"type": "string"},
-                    "request_id": {"type": "string"},
-                    "nearest": {"type": "string"},
-                    "valid": {"type": "array", "items": {"type": "string"}},
-                },
-            }
-        }
-    },
-}
 
 
 def _utc_now() -> dt.datetime:
@@ -77,6 +58,7 @@ def create_app(
         database=database,
         snapshot=CatalogueWatch(options),
         keys=KeyCache(options.key_cache_size, options.key_cache_seconds, time.monotonic),
+        turns=KeyTurns(options.max_concurrent_per_key),
         accounts=accounts,
         clock=clock,
         revision=HEAD,
@@ -94,14 +76,18 @@ def create_app(
     app.state.services = services
     app.state.metrics = metrics
     problems.install(app)
+    # The last is the outermost.
+    app.add_middleware(Caching)
+    app.add_middleware(Exchange, max_body_bytes=options.max_body_bytes)
     app.add_middleware(Edge, metrics=metrics)
     app.include_router(health.router)
     for module in (city, devices, latest, readings, series, dead_letters, gaps):
         app.include_router(
             module.router,
             dependencies=[Depends(require_key), Depends(problems.refuse_unknown_parameters)],
-            responses={401: _PROBLEM, 422: _PROBLEM, 503: _PROBLEM},
+            responses={422: description.problem(422)},  # in the place of FastAPI's own
         )
+    description.install(app)
     return app
 
 

@@ -25,6 +25,8 @@ class ApiOptions:
     mqtt_ca: str | None = None
     max_buckets: int = 11_000
     max_points: int = 1_000_000
+    max_concurrent_per_key: int = 8  # fewer than the pool has, so that one key cannot take all
+    max_body_bytes: int = 1 << 20
 
 
 class DeviceAccounts(Protocol):

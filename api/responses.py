@@ -24,6 +24,11 @@ class Format(enum.StrEnum):
     JSON = "json"
     GEOJSON = "geojson"
 
+    @property
+    def media_type(self) -> str:
+        """The media type that its answers have."""
+        return JSON if self is Format.JSON else GEOJSON
+
 
 def encode(content: Any) -> bytes:
     """Return JSON; numpy arrays as they are, NaN as null, times in UTC with Z."""

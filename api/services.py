@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.database import Database
-from api.keys import KeyCache
+from api.keys import KeyCache, KeyTurns
 from api.options import ApiOptions, DeviceAccounts
 from api.snapshot import CatalogueWatch
 from sensors.catalogue import Catalogue
@@ -26,6 +26,7 @@ class Services:
     database: Database
     snapshot: CatalogueWatch
     keys: KeyCache
+    turns: KeyTurns
     accounts: DeviceAccounts | None
     clock: Clock
     revision: str  # of the database that this code needs
