@@ -17,7 +17,7 @@ from sensors.times import from_microseconds
 from storage.kinds import Connection
 from storage.refresh_windows import Mark, Window, day_windows, windows_of
 from storage.rollup_making import Making
-from storage.rollup_marks import NEVER, as_microseconds
+from storage.rollup_marks import as_microseconds, as_timestamp
 from storage.rollup_progress import Progress, read_progress
 from storage.rollup_tables import Tier, edges_of, floor_to
 
@@ -108,11 +108,11 @@ async def _take_marks(connection: Connection, kind: Kind) -> list[Mark]:
 async def _advance(
     connection: Connection, kind: Kind, zone: zoneinfo.ZoneInfo, progress: Progress, making: Making
 ) -> int:
-    """Make what is not clean yet, to the end of its day at most; return to where all is clean now."""
-    begin, end = progress.clean_to, progress.logged_to
-    if begin == NEVER:
-        begin = await _beginning(connection, kind, zone, end)
-    if begin < end:
+    """Make what is not clean yet, to the end of its first day with readings; return to where all is clean now."""
+    begin = await _next_readings(connection, kind, progress.clean_to)
+    end = progress.logged_to
+    if begin is not None and begin < end:
+        begin = max(floor_to(Tier.DAY, begin, zone), progress.clean_to)
         end = min(end, int(edges_of(Tier.DAY, begin, begin + 1, zone)[1]))
         everything = Window(begin, end)
         await making.minutes(everything)
@@ -126,12 +126,14 @@ async def _advance(
     return end
 
 
-async def _beginning(connection: Connection, kind: Kind, zone: zoneinfo.ZoneInfo, end: int) -> int:
-    oldest: dt.datetime | None = await connection.fetchval(
+async def _next_readings(connection: Connection, kind: Kind, since: int) -> int | None:
+    """Return a time, not before ``since``, before which no more readings lie: at worst a chunk early."""
+    first: dt.datetime | None = await connection.fetchval(
         """
         SELECT min(range_start) FROM timescaledb_information.chunks
-        WHERE (hypertable_schema, hypertable_name) = ('reading', $1)
+        WHERE (hypertable_schema, hypertable_name) = ('reading', $1) AND range_end > $2
         """,
         kind.name,
+        as_timestamp(since),
     )
-    return end if oldest is None else min(end, floor_to(Tier.DAY, as_microseconds(oldest), zone))
+    return None if first is None else max(as_microseconds(first), since)

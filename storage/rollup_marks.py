@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from sensors.kinds import Kind
 from sensors.readings import ReadingBatch
-from sensors.times import to_microseconds
+from sensors.times import from_microseconds, to_microseconds
 from storage.kinds import Connection, table
 from storage.rollup_tables import MINUTES
 
@@ -28,6 +28,11 @@ TIME_OF = "('epoch'::timestamptz + {} * interval '1 microsecond')"
 def as_microseconds(moment: dt.datetime) -> int:
     """Return Unix µs of a time from the database, NEVER of '-infinity'."""
     return NEVER if moment == _NEVER else to_microseconds(moment)
+
+
+def as_timestamp(microseconds: int) -> dt.datetime:
+    """Return what the database is told of a time; the other way round."""
+    return _NEVER if microseconds == NEVER else from_microseconds(microseconds)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
