@@ -69,6 +69,7 @@ DECLARE
     chunks_to timestamptz;
     moved_to timestamptz;
 BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('alatau.retention'));
     -- The chunks first: while somebody reads one for long, we wait here, and no writer waits with us.
     FOR doomed IN SELECT p.* FROM alatau.retention_plan(of_kind, of_tier) p WHERE p.start IS NOT NULL LOOP
         EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', doomed.place);
