@@ -159,7 +159,6 @@ async def test_what_retention_let_go_is_not_corrected(
         ({"set": 1}, "invalid-body", 'go with "action": "amend"'),
         ({"why": ""}, "invalid-body", "why: "),
         ({"wy": "x"}, "invalid-body", 'did you mean "why"?'),
-        ({"device": "corrected"}, "invalid-parameter", "no device has the id"),
     ],
     ids=str,
 )
@@ -169,6 +168,11 @@ async def test_what_is_not_valid_is_refused_with_what_to_say_instead(
     document = problem(await post(client, body(meter, **fields)), 422, slug)
     assert said in document["detail"]
     assert len(await values(client, meter)) == 5
+
+
+async def test_a_device_that_there_is_none_of_is_refused_with_the_nearest(client: httpx2.AsyncClient) -> None:
+    document = problem(await post(client, body("weather-2")), 422, "invalid-parameter")
+    assert (document["parameter"], document["nearest"]) == ("device", "weather-1")
 
 
 async def test_without_a_key_nothing_is_corrected(application: Served, meter: str) -> None:

@@ -63,8 +63,8 @@ async def test_old_readings_go_by_themselves(database: Database, catalogue: Cata
 async def test_an_edition_that_does_not_compress_is_left_alone(
     database: Database, catalogue: Catalogue
 ) -> None:
-    async with open_city(database, catalogue, [DeviceSpec("meter-2", "noise", "gate")]) as city:
-        await city.write("noise", [("meter-2", TODAY - dt.timedelta(days=10), {"laeq": 50.0})])
+    async with open_city(database, catalogue, [DeviceSpec("air-1", "air_quality", "gate")]) as city:
+        await city.write("air_quality", [("air-1", TODAY - dt.timedelta(days=10), {"pm2_5": 50.0})])
     options, metrics = MaintenanceOptions(database.maintenance_url), MaintenanceMetrics()
     await run_once(options, metrics, compression_loop(options, metrics))
     assert sample(metrics, "chunks_compressed_total") == 0

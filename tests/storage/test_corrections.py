@@ -196,7 +196,8 @@ async def test_a_trial_says_what_would_be_and_changes_nothing(city: City, meter:
     assert (tried.changed, tried.deleted) == (2, 0)
     assert await values(city, meter) == list(range(50, 60))
     assert await list_corrections(city.api, device=meter) == []
-    assert (await latest(city, meter), await marks(city)) == (before, [])
+    assert str(await latest(city, meter)) == str(before)  # which holds NaN
+    assert await marks(city) == []
 
 
 # -- rollups ----------------------------------------------------------------------------------
