@@ -199,7 +199,9 @@ CREATE FUNCTION alatau.correct(
     of_device text, range_start timestamptz, range_stop timestamptz, action jsonb, why text, who text,
     columns text[], lowest float8, highest float8)
 RETURNS TABLE (number bigint, changed bigint, deleted bigint)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- In compressed chunks it would be 100,000.
+SET timescaledb.max_tuples_decompressed_per_dml_transaction = 0 AS $$
 DECLARE
     device alatau.device;
     noted timestamptz;
