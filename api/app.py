@@ -12,7 +12,19 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
-from api import city, dead_letters, description, devices, gaps, health, latest, problems, readings, series
+from api import (
+    city,
+    corrections,
+    dead_letters,
+    description,
+    devices,
+    gaps,
+    health,
+    latest,
+    problems,
+    readings,
+    series,
+)
 from api.access import require_key
 from api.caching import Caching
 from api.database import Database
@@ -81,7 +93,7 @@ def create_app(
     app.add_middleware(Exchange, max_body_bytes=options.max_body_bytes)
     app.add_middleware(Edge, metrics=metrics)
     app.include_router(health.router)
-    for module in (city, devices, latest, readings, series, dead_letters, gaps):
+    for module in (city, devices, latest, readings, series, corrections, dead_letters, gaps):
         app.include_router(
             module.router,
             dependencies=[Depends(require_key), Depends(problems.refuse_unknown_parameters)],

@@ -8,12 +8,14 @@ import typer
 
 from cli import (
     administration,
+    correct,
     deployment,
     development,
     diagnosis,
     gaps,
     maintenance,
     publishing,
+    retention,
     services,
     up,
 )
@@ -36,7 +38,9 @@ for module in (
     services,
     maintenance,
     publishing,
+    retention,
     administration,
+    correct,
     gaps,
     deployment,
     development,

@@ -57,7 +57,11 @@ EXAMPLES = 40  # of each operation
 @pytest.fixture(scope="module")
 async def known(city: City) -> City:
     """The city, with what the examples speak of."""
-    await register_devices(city.owner, [DeviceSpec("sample-air-1", "air_quality", "gate")], city.catalogue)
+    city.number.update(
+        await register_devices(
+            city.owner, [DeviceSpec("sample-air-1", "air_quality", "gate")], city.catalogue
+        )
+    )
     letter = DeadLetter(to_microseconds(NOW), "t", b"{}", Reason.NO_METRICS, "empty")
     await insert_letters(city.ingest, [letter])
     await city.write("air_quality", [("sample-air-1", NOW, {"pm2_5": 12.5, "temperature": -3.0})])
