@@ -20,6 +20,8 @@ GRANT INSERT ON alatau.rollup_dirty TO alatau_ingest;
 GRANT SELECT ON alatau.rollup_dirty TO alatau_api;
 GRANT EXECUTE ON FUNCTION alatau.begin_write() TO alatau_ingest;
 
+GRANT SELECT, INSERT, UPDATE, DELETE ON alatau.export TO alatau_api;
+
 GRANT USAGE ON SCHEMA rollup TO alatau_api;
 GRANT SELECT ON ALL TABLES IN SCHEMA rollup TO alatau_api;
 ALTER DEFAULT PRIVILEGES IN SCHEMA rollup GRANT SELECT ON TABLES TO alatau_api;
