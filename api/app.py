@@ -13,13 +13,27 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 from starlette_compress import CompressMiddleware, add_compress_type
 
-from api import city, dead_letters, devices, exports, gaps, health, latest, problems, readings, series
+from api import (
+    city,
+    dead_letters,
+    description,
+    devices,
+    exports,
+    gaps,
+    health,
+    latest,
+    problems,
+    readings,
+    series,
+)
 from api.access import require_key
+from api.caching import Caching
 from api.database import Database
 from api.edge import Edge
+from api.exchange import Exchange
 from api.export_runner import ExportRunner
 from api.formats import Format
-from api.keys import KeyCache
+from api.keys import KeyCache, KeyTurns
 from api.options import ApiOptions, DeviceAccounts
 from api.services import Clock, Services
 from api.snapshot import CatalogueWatch
@@ -34,27 +48,6 @@ _DESCRIPTION = """
 The telemetry of a digital city. Every path below `/api/v1` needs an API key. Times are RFC 3339, ranges are
 half-open, units are UCUM codes, lists continue at `next`. Errors are RFC 9457 problems that say what to do.
 """
-_PROBLEM = {
-    "description": "A problem (RFC 9457)",
-    "content": {
-        problems.MEDIA_TYPE: {
-            "schema": {
-                "type": "object",
-                "required": ["type", "title", "status", "detail", "instance"],
-                "properties": {
-                    "type": {"type": "string"},
-                    "title": {"type": "string"},
-                    "status": {"type": "integer"},
-                    "detail": {"type": "string"},
-                    "instance": {"type": "string"},
-                    "request_id": {"type": "string"},
-                    "nearest": {"type": "string"},
-                    "valid": {"type": "array", "items": {"type": "string"}},
-                },
-            }
-        }
-    },
-}
 
 
 def _utc_now() -> dt.datetime:
@@ -81,6 +74,7 @@ def create_app(
         database=database,
         snapshot=snapshot,
         keys=KeyCache(options.key_cache_size, options.key_cache_seconds, time.monotonic),
+        turns=KeyTurns(options.max_concurrent_per_key),
         accounts=accounts,
         exports=ExportRunner(options.exports, database, snapshot) if options.exports else None,
         clock=clock,
@@ -101,16 +95,19 @@ def create_app(
     problems.install(app)
     for media_type in (Format.NDJSON.media_type, Format.CSV.media_type, problems.MEDIA_TYPE):
         add_compress_type(media_type)
-    # The one added last is the outermost.
+    # The last is the outermost. What is compressed differs, and so does its validator.
     app.add_middleware(CompressMiddleware)
+    app.add_middleware(Caching)
+    app.add_middleware(Exchange, max_body_bytes=options.max_body_bytes)
     app.add_middleware(Edge, metrics=metrics)
     app.include_router(health.router)
     for module in (city, devices, latest, readings, series, exports, dead_letters, gaps):
         app.include_router(
             module.router,
             dependencies=[Depends(require_key), Depends(problems.refuse_unknown_parameters)],
-            responses={401: _PROBLEM, 422: _PROBLEM, 503: _PROBLEM},
+            responses={422: description.problem(422)},  # in the place of FastAPI's own
         )
+    description.install(app)
     return app
 
 

@@ -10,11 +10,21 @@ from fastapi import Request
 PREFIX = "/api/v1"
 
 
-def _operation(request: Request) -> dict[str, Any]:
+def _path(request: Request) -> dict[str, Any]:
     route = request.scope.get("route")
     path: dict[str, Any] = request.app.openapi()["paths"].get(getattr(route, "path", ""), {})
-    operation: dict[str, Any] = path.get(request.method.lower(), {})
+    return path
+
+
+def _operation(request: Request) -> dict[str, Any]:
+    operation: dict[str, Any] = _path(request).get(request.method.lower(), {})
     return operation
+
+
+def allowed_methods(request: Request) -> list[str]:
+    """Return the methods of the request's path; HEAD goes wherever GET does. Empty for an unknown path."""
+    methods = {method.upper() for method in _path(request)}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 def operation_names(request: Request, place: str) -> set[str]:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
+from api.description import problem
 from api.options import ApiOptions, DeviceAccounts
 from api.parameters import no_such_device, parse_moment, require_known
 from api.problems import ProblemError, ProblemType, unavailable
@@ -119,7 +120,7 @@ async def get_device(device: str, api: Api) -> Response:
         return answer(_shape(await require_device(connection, device)))
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses={409: problem(409)})
 async def post_device(body: NewDevice, api: Api) -> Response:
     """Register a device at the database and at the broker. Its secret is in this answer and never again."""
     if api.accounts is None:

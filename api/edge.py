@@ -11,12 +11,15 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.caching import NOT_KEPT
 from api.contract import PREFIX
 from api.problems import MEDIA_TYPE, REQUEST_ID, ProblemType, problem_document
 from api.telemetry import ApiMetrics
 
 log = structlog.get_logger("api")
 
+# What nginx counts requests under whose client went away before an answer began.
+_CLIENT_GONE = 499
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -54,14 +57,16 @@ class Edge:
             await _send_internal_error(scope["path"], request_id, send_with_headers)
         finally:
             template = getattr(scope.get("route"), "path", "unmatched")
-            self._metrics.observe(scope["method"], template, status, time.perf_counter() - began)
+            self._metrics.observe(
+                scope["method"], template, status or _CLIENT_GONE, time.perf_counter() - began
+            )
 
 
 def _add_headers(headers: MutableHeaders, path: str, request_id: str) -> None:
     headers["X-Request-ID"] = request_id
     headers["X-Content-Type-Options"] = "nosniff"
     if path.startswith(PREFIX):
-        headers.setdefault("Cache-Control", "no-store")
+        headers.setdefault("Cache-Control", NOT_KEPT)
 
 
 async def _send_internal_error(path: str, request_id: str, send: Send) -> None:

@@ -32,7 +32,8 @@ from storage.exports import (
     tidy_exports,
 )
 from storage.kinds import Connection
-from storage.reading_stream import Extract, select_sources
+from storage.reading_stream import Extract
+from storage.selection import select_devices
 
 log = structlog.get_logger("api.exports")
 
@@ -172,9 +173,9 @@ class ExportRunner:
         """Write the file; return the version of the data that it was made of."""
         asked = job.export.asked
         version = await read_data_version(connection, asked.kind, asked.start, asked.stop)
-        sources = await select_sources(connection, asked.selection)
+        devices = await select_devices(connection, asked.selection)
         kind = self._snapshot.current.kind_of[asked.kind]
-        extract = Extract(kind, sources, to_microseconds(asked.start), to_microseconds(asked.stop))
+        extract = Extract(kind, devices, to_microseconds(asked.start), to_microseconds(asked.stop))
         batches = job.counted(reading_batches(connection, extract, self._options.max_rows))
         pieces = encode(readings_table(kind, batches), _FORMATS[asked.format])
         try:

@@ -12,6 +12,7 @@ from starlette.responses import FileResponse, Response
 
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
+from api.description import problem
 from api.export_files import delete_files, file_of, files_by_job
 from api.export_runner import ExportRunner
 from api.formats import Format
@@ -33,7 +34,7 @@ from storage.exports import (
     list_exports,
 )
 from storage.reading_stream import Extract, estimate_readings
-from storage.series import Selection
+from storage.selection import Selection
 
 router = APIRouter(prefix=f"{PREFIX}/exports", tags=["exports"])
 
@@ -75,8 +76,8 @@ async def post_export(body: ExportRequest, api: Api) -> Response:
     devices, districts = tuple(dict.fromkeys(body.device)), tuple(dict.fromkeys(body.district))
     selection = Selection((body.kind,), districts, devices, body.simulated)
     async with api.database.connection() as connection:
-        kind, sources = await select_one_kind(connection, api.catalogue, selection)
-        estimated = await estimate_readings(connection, Extract(kind, sources, start, end), now)
+        kind, chosen = await select_one_kind(connection, api.catalogue, selection)
+        estimated = await estimate_readings(connection, Extract(kind, chosen, start, end), now)
         asked = NewExport(
             kind=kind.name,
             start=from_microseconds(start),
@@ -142,7 +143,14 @@ def _gone(number: int) -> ProblemError:
     )
 
 
-@router.get("/{number}/file", response_class=FileResponse)
+_FILE: dict[str, Any] = {"content": {one: {} for one in _MEDIA_TYPES.values()}}
+
+
+@router.get(
+    "/{number}/file",
+    response_class=FileResponse,
+    responses={200: _FILE, 206: {"description": "The part that was asked for", **_FILE}, 409: problem(409)},
+)
 async def get_export_file(number: Number, api: Api) -> Response:
     """Return the file of an export that is ready, or a range of it."""
     export = await _find(api, number)

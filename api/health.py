@@ -6,8 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from api.description import problem
 from api.problems import ProblemError, unavailable
 from api.responses import answer
 from api.services import Api
@@ -30,7 +31,7 @@ async def get_health() -> Response:
     return answer({"status": "ok"})
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses={503: problem(503)})
 async def get_readiness(api: Api) -> Response:
     """Tell whether requests can be answered, and if not, what is missing."""
     missing: list[str] = []
@@ -69,7 +70,7 @@ def _ready(edition: Edition, catalogue_version: int | None) -> dict[str, Any]:
     }
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 async def get_metrics(request: Request) -> Response:
     """Return the process's own metrics for Prometheus."""
     metrics: ApiMetrics = request.app.state.metrics

@@ -1,10 +1,11 @@
-"""API keys that were valid a moment ago."""
+"""API keys: which were valid a moment ago, and how many requests of each are under way."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
 
 
 class KeyCache:
@@ -30,6 +31,29 @@ class KeyCache:
         self._expires.move_to_end(digest)
         while len(self._expires) > self._size:
             self._expires.popitem(last=False)
+
+
+class KeyTurns:
+    """Counts the requests of each key that are under way, ``most`` at once."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._under_way: Counter[bytes] = Counter()
+
+    @contextlib.contextmanager
+    def take(self, key: str) -> Iterator[bool]:
+        """Count one more for the time of the block; gives whether it is one of the ``most``."""
+        digest = _digest(key)
+        if self._under_way[digest] >= self.most:
+            yield False
+            return
+        self._under_way[digest] += 1
+        try:
+            yield True
+        finally:
+            self._under_way[digest] -= 1
+            if not self._under_way[digest]:
+                del self._under_way[digest]
 
 
 def _digest(key: str) -> bytes:

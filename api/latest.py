@@ -20,7 +20,7 @@ from api.services import Api, Services
 from api.tables import TABLE_FORMATS, Batch, Table, table_response
 from sensors.catalogue import Catalogue
 from storage.latest_values import LatestReading, list_latest
-from storage.series import Selection
+from storage.selection import Selection
 
 router = APIRouter(prefix=PREFIX, tags=["readings"])
 

@@ -47,6 +47,8 @@ class ApiOptions:
     max_stream_rows: int = 5_000_000
     stream_timeout_seconds: float = 600.0
     exports: ExportOptions | None = None
+    max_concurrent_per_key: int = 8  # fewer than the pool has, so that one key cannot take all
+    max_body_bytes: int = 1 << 20
 
 
 class DeviceAccounts(Protocol):

@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api.contract import body_fields, operation_names
+from api.contract import allowed_methods, body_fields, operation_names
 from sensors.errors import AlatauError, did_you_mean, nearest
 
 MEDIA_TYPE = "application/problem+json"
@@ -29,10 +29,12 @@ class ProblemType(enum.Enum):
     NOT_ACCEPTABLE = ("not-acceptable", 406, "No format that is accepted can be given")
     CONFLICT = ("conflict", 409, "It exists already")
     NOT_READY = ("not-ready", 409, "It is not ready")
+    BODY_TOO_LARGE = ("body-too-large", 413, "The body is too large")
     INVALID_PARAMETER = ("invalid-parameter", 422, "A parameter is not valid")
     UNKNOWN_PARAMETER = ("unknown-parameter", 422, "A parameter is not known")
     INVALID_BODY = ("invalid-body", 422, "The body is not valid")
     TOO_LARGE = ("too-large", 422, "The answer would be too large")
+    TOO_MANY = ("too-many-requests", 429, "Too many requests at once")
     INTERNAL = ("internal", 500, "The server failed")
     UNAVAILABLE = ("unavailable", 503, "The service is not available now")
     TIMEOUT = ("timeout", 504, "The query took too long")
@@ -110,12 +112,14 @@ async def _on_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        detail = f"{request.method} is not for {request.url.path}; use {allowed}"
+        allowed = allowed_methods(request) or [(error.headers or {}).get("Allow", "")]
+        detail = f"{request.method} is not for {request.url.path[:200]}; use {' or '.join(allowed)}"
+        headers = {"Allow": ", ".join(allowed)}
         return _respond(
-            request,
-            ProblemError(ProblemType.METHOD_NOT_ALLOWED, detail, headers=error.headers, valid=[allowed]),
+            request, ProblemError(ProblemType.METHOD_NOT_ALLOWED, detail, headers=headers, valid=allowed)
         )
+    if error.status_code == 413:
+        return _respond(request, ProblemError(ProblemType.BODY_TOO_LARGE, str(error.detail)))
     if error.status_code == 404:
         paths = sorted(request.app.openapi()["paths"])
         detail = f"{request.url.path[:200]} is not a path; {did_you_mean(request.url.path, paths)}"

@@ -13,8 +13,8 @@ from api.tables import Batch, Column, Labels, Table, Type
 from sensors.catalogue import Catalogue
 from sensors.kinds import Kind
 from storage.kinds import Connection
-from storage.reading_stream import Extract, Source, select_sources, stream_readings
-from storage.series import Selection
+from storage.reading_stream import Extract, stream_readings
+from storage.selection import Devices, Selection, select_devices
 
 _BEFORE = (
     Column("device", Type.LABEL),
@@ -28,17 +28,17 @@ _BEFORE = (
 
 async def select_one_kind(
     connection: Connection, catalogue: Catalogue, selection: Selection
-) -> tuple[Kind, list[Source]]:
+) -> tuple[Kind, Devices]:
     """Return the selected devices and their kind, by their ids. Raises a problem where that is not one kind."""
     require_known("kind", selection.kinds, catalogue.kind_of)
     require_known("district", selection.districts, catalogue.district_of)
     await require_devices(connection, selection.devices)
     # Devices that are named are of the kind that is named, or it is said that they are not.
     asked = dataclasses.replace(selection, kinds=()) if selection.devices else selection
-    sources = await select_sources(connection, asked) if asked.kinds or asked.devices else []
-    kinds = sorted({*selection.kinds, *(source.kind for source in sources)})
-    if len(kinds) == 1:
-        return catalogue.kind_of[kinds[0]], sources
+    devices = await select_devices(connection, asked) if asked.kinds or asked.devices else None
+    kinds = sorted({*selection.kinds, *(devices.kind.tolist() if devices else ())})
+    if len(kinds) == 1 and devices is not None:
+        return catalogue.kind_of[kinds[0]], devices
     found = f"these devices are of {' and '.join(kinds)}" if kinds else "name it, or devices that are there"
     raise invalid_parameter(
         "kind", f"a table is of one kind; {found}", valid=kinds or sorted(catalogue.kind_of)
@@ -56,11 +56,9 @@ async def reading_batches(
 ) -> AsyncGenerator[Batch, None]:
     """Yield an extract's readings as batches of ``readings_table``. Raises a problem where it has more than
     ``limit``."""
-    sources = extract.sources
-    ids = [source.id for source in sources]
-    districts = sorted({source.district for source in sources})
-    district = np.array([districts.index(source.district) for source in sources], dtype=np.int32)
-    position = np.array([source.position or (np.nan, np.nan) for source in sources]).reshape(-1, 2)
+    devices = extract.devices
+    ids = devices.id.tolist()
+    districts, district = np.unique(devices.district, return_inverse=True)
     rows = 0
     found = stream_readings(connection, extract, limit + 1)
     try:
@@ -69,9 +67,10 @@ async def reading_batches(
             if rows > limit:
                 raise too_many_rows(limit)
             yield [
-                Labels(batch.source, ids),
-                Labels(district[batch.source], districts),
-                *position[batch.source].T,
+                Labels(batch.device, ids),
+                Labels(district[batch.device].astype(np.int32), districts.tolist()),
+                devices.longitude[batch.device],
+                devices.latitude[batch.device],
                 batch.time,
                 batch.received,
                 *batch.values,

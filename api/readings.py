@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
-from api.devices import require_device
+from api.description import TRIED
 from api.formats import Format, wanted_format
-from api.parameters import parse_range, refuse_paging, require_devices, split_list
+from api.parameters import parse_range, refuse_paging, split_list
 from api.problems import invalid_parameter
 from api.reading_table import reading_batches, readings_table, select_one_kind, too_many_rows
 from api.responses import answer, as_times, next_page
@@ -22,7 +22,7 @@ from api.tables import TABLE_FORMATS, Batch, table_response
 from sensors.times import format_timestamp, to_microseconds
 from storage.reading_stream import Extract, count_readings, estimate_readings
 from storage.readings import Order, read_readings
-from storage.series import Selection
+from storage.selection import Selection
 
 router = APIRouter(prefix=PREFIX, tags=["readings"])
 
@@ -35,7 +35,11 @@ class ReadingsQuery(BaseModel):
 
     kind: str | None = Field(None, description="Of devices of several kinds, one; else the devices' own.")
     district: list[str] = []
-    device: list[str] = Field([], description="As JSON exactly one. Lists are repeated or with commas.")
+    device: list[str] = Field(
+        [],
+        description="As JSON exactly one. Lists are repeated or with commas.",
+        json_schema_extra={TRIED: True},
+    )
     simulated: bool | None = None
     start: str = Field("-PT24H", description="RFC 3339 with zone, `now`, or from now such as `-PT6H`.")
     end: str = Field("now", description="Not part of the range itself.")
@@ -70,11 +74,13 @@ async def _page(request: Request, api: Services, query: ReadingsQuery) -> Respon
     else:
         start, end = parse_range(query.start, query.end, to_microseconds(api.clock()))
     async with api.database.connection() as connection:
-        await require_devices(connection, [name])
-        device = await require_device(connection, name)
-        kind = api.catalogue.kind_of[device.kind]
+        kind, devices = await select_one_kind(connection, api.catalogue, _selection(query))
+        if not len(devices):
+            raise invalid_parameter(
+                "device", f"{name} is not one of the others that are asked for; leave them out"
+            )
         page = await read_readings(
-            connection, kind, device.device_id, start, end, order=query.order, limit=query.limit
+            connection, kind, int(devices.device_id[0]), start, end, order=query.order, limit=query.limit
         )
     cursor = None
     resolved: dict[str, str] = {}
@@ -85,7 +91,7 @@ async def _page(request: Request, api: Services, query: ReadingsQuery) -> Respon
         resolved = {"start": format_timestamp(start), "end": format_timestamp(end)}
     return answer(
         {
-            "device": device.id,
+            "device": name,
             "kind": kind.name,
             "columns": kind.columns,
             "units": {metric.name: metric.unit for metric in kind.metrics},
@@ -100,27 +106,26 @@ async def _page(request: Request, api: Services, query: ReadingsQuery) -> Respon
 
 def _one_device(query: ReadingsQuery) -> str:
     devices = split_list(query.device)
-    if len(devices) != 1 or query.kind or query.district or query.simulated is not None:
+    if len(devices) != 1:
         raise invalid_parameter(
             "device",
-            "as JSON, name one device and nothing else of which; for more, ask for "
+            "as JSON, readings are of one device, which is named; for more, ask for "
             f"format={', '.join(one.value for one in TABLE_FORMATS)}",
         )
     return devices[0]
 
 
+def _selection(query: ReadingsQuery) -> Selection:
+    kinds = (query.kind,) if query.kind else ()
+    return Selection(kinds, split_list(query.district), split_list(query.device), query.simulated)
+
+
 async def _extract(api: Services, query: ReadingsQuery) -> Extract:
     now = to_microseconds(api.clock())
     start, end = parse_range(query.start, query.end, now)
-    selection = Selection(
-        (query.kind,) if query.kind else (),
-        split_list(query.district),
-        split_list(query.device),
-        query.simulated,
-    )
     async with api.database.connection() as connection:
-        kind, sources = await select_one_kind(connection, api.catalogue, selection)
-        extract = Extract(kind, sources, start, end, query.order)
+        kind, devices = await select_one_kind(connection, api.catalogue, _selection(query))
+        extract = Extract(kind, devices, start, end, query.order)
         limit = api.options.max_stream_rows
         if await estimate_readings(connection, extract, now) > limit and (
             await count_readings(connection, extract, limit + 1) > limit

@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 
 from api.database import Database
 from api.export_runner import ExportRunner
-from api.keys import KeyCache
+from api.keys import KeyCache, KeyTurns
 from api.options import ApiOptions, DeviceAccounts
 from api.snapshot import CatalogueWatch
 from sensors.catalogue import Catalogue
@@ -27,6 +27,7 @@ class Services:
     database: Database
     snapshot: CatalogueWatch
     keys: KeyCache
+    turns: KeyTurns
     accounts: DeviceAccounts | None
     exports: ExportRunner | None
     clock: Clock

@@ -8,7 +8,7 @@ import enum
 from typing import Any
 
 from storage.kinds import Connection
-from storage.series import Selection
+from storage.selection import Selection
 
 
 class ExportFormat(enum.StrEnum):

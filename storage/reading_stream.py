@@ -15,27 +15,15 @@ from sensors.times import from_microseconds, to_microseconds
 from storage.columns import stream_columns
 from storage.kinds import SCHEMA, Connection, table
 from storage.readings import Order
-from storage.series import Selection
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Source:
-    """A device as far as its readings need it; ``position`` is (longitude, latitude)."""
-
-    device_id: int
-    id: str
-    kind: str
-    district: str
-    position: tuple[float, float] | None
-    interval_seconds: float
+from storage.selection import Devices
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Extract:
-    """Readings of ``sources``, all of one kind, from ``start`` to before ``end``, Unix µs."""
+    """Readings of ``devices``, all of one kind, from ``start`` to before ``end``, Unix µs."""
 
     kind: Kind
-    sources: Sequence[Source]
+    devices: Devices
     start: int
     end: int
     order: Order = Order.ASC
@@ -43,46 +31,18 @@ class Extract:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExtractBatch:
-    """Some readings: ``source`` int32 (n,) counts in the extract's sources; the rest as in Readings."""
+    """Some readings: ``device`` int32 (n,) is the place in the extract's devices; the rest as in Readings."""
 
-    source: npt.NDArray[np.int32]
+    device: npt.NDArray[np.int32]
     time: npt.NDArray[np.int64]
     received: npt.NDArray[np.int64]
     values: Sequence[npt.NDArray[np.float64]]
 
 
-async def select_sources(connection: Connection, selection: Selection) -> list[Source]:
-    """Return the selected devices in the order of their ids."""
-    rows = await connection.fetch(
-        """
-        SELECT device_id, id, kind, district, longitude, latitude, interval_seconds FROM alatau.device
-        WHERE (cardinality($1::text[]) = 0 OR kind = ANY($1))
-              AND (cardinality($2::text[]) = 0 OR district = ANY($2))
-              AND (cardinality($3::text[]) = 0 OR id = ANY($3)) AND ($4::boolean IS NULL OR simulated = $4)
-        ORDER BY id
-        """,
-        selection.kinds,
-        selection.districts,
-        selection.devices,
-        selection.simulated,
-    )
-    return [
-        Source(
-            device_id=row["device_id"],
-            id=row["id"],
-            kind=row["kind"],
-            district=row["district"],
-            position=None if row["longitude"] is None else (row["longitude"], row["latitude"]),
-            interval_seconds=row["interval_seconds"],
-        )
-        for row in rows
-    ]
-
-
 async def stream_readings(
     connection: Connection, extract: Extract, limit: int
 ) -> AsyncGenerator[ExtractBatch, None]:
-    """Yield at most ``limit`` readings in the order of (source, time). Closing it early cancels the query."""
+    """Yield at most ``limit`` readings in the order of (device, time). Closing it early cancels the query."""
     kind = extract.kind
     metrics = "".join(f", COALESCE(r.\"{name}\", 'NaN')" for name in kind.columns)
     # Device by device on the unique index: rows come at once, in order, and nothing is sorted.
@@ -96,7 +56,7 @@ async def stream_readings(
         LIMIT $4::bigint
     """
     arguments: list[Any] = [
-        [source.device_id for source in extract.sources],
+        extract.devices.device_id.tolist(),
         from_microseconds(extract.start),
         from_microseconds(extract.end),
         limit,
@@ -104,8 +64,8 @@ async def stream_readings(
     types = ["int4", "timestamptz", "timestamptz", *["float8"] * len(kind.columns)]
     batches = stream_columns(connection, query, arguments, types)
     try:
-        async for source, time, received, *values in batches:
-            yield ExtractBatch(source, time, received, values)
+        async for device, time, received, *values in batches:
+            yield ExtractBatch(device, time, received, values)
     finally:
         await batches.aclose()
 
@@ -120,7 +80,7 @@ async def count_readings(connection: Connection, extract: Extract, limit: int) -
                 WHERE device_id = ANY($1::int[]) AND time >= $2::timestamptz AND time < $3::timestamptz
                 LIMIT $4::bigint) AS counted
             """,
-            [source.device_id for source in extract.sources],
+            extract.devices.device_id.tolist(),
             from_microseconds(extract.start),
             from_microseconds(extract.end),
             limit,
@@ -141,4 +101,4 @@ async def estimate_readings(connection: Connection, extract: Extract, now: int) 
     if oldest is None:
         return 0
     seconds = (min(extract.end, now) - max(extract.start, to_microseconds(oldest))) / 1e6
-    return round(sum(max(seconds, 0) / source.interval_seconds for source in extract.sources))
+    return round(float(np.sum(max(seconds, 0) / extract.devices.interval_seconds)))

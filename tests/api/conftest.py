@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Callable
@@ -10,12 +11,14 @@ from typing import Any
 
 import httpx2
 import pytest
+import uvicorn
 from fastapi import FastAPI
 
 from api.app import ApiOptions, create_app
 from api.options import DeviceAccounts
 from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
+from stack.ports import free_port
 from storage.api_keys import generate_key, store_key
 from tests.api.answers import NOW
 from tests.cities import City, open_city
@@ -55,6 +58,22 @@ async def serve(app: FastAPI, key: str | None) -> AsyncIterator[httpx2.AsyncClie
         httpx2.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client,
     ):
         yield client
+
+
+@contextlib.asynccontextmanager
+async def listen(app: FastAPI) -> AsyncIterator[str]:
+    """Serve an application on a real socket, and lend its URL."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False))
+    task = asyncio.create_task(server.serve(), name="test.api")
+    try:
+        async with asyncio.timeout(10):
+            while not server.started:  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        await task
 
 
 @pytest.fixture(scope="module")

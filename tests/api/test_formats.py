@@ -23,8 +23,7 @@ from sensors.readings import ReadingBatch
 from sensors.times import to_microseconds
 from storage.writer import Batch, write
 from tests.api.answers import NOW, fetch, problem
-from tests.api.conftest import Served
-from tests.api.uvicorns import listening
+from tests.api.conftest import Served, listen
 from tests.cities import City
 
 MINUTE = dt.timedelta(minutes=1)
@@ -256,7 +255,7 @@ async def test_a_client_that_leaves_ends_its_query_and_the_connection_serves_the
         ApiOptions(options.database_url, pool_size=2, retry_seconds=0.02, max_streams=1), clock=lambda: NOW
     )
     path = f"/api/v1/readings?device=weather-1&start=-P3D&format={format_}"
-    with listening(app) as url:
+    async with listen(app) as url:
         place = urllib.parse.urlsplit(url)
         for _ in range(6):
             reader, writer = await asyncio.open_connection(place.hostname, place.port)
@@ -280,7 +279,7 @@ async def test_a_slow_client_is_waited_for_without_memory_for_what_it_has_not_ta
 ) -> None:
     app = create_app(ApiOptions(options.database_url, pool_size=2, retry_seconds=0.02), clock=lambda: NOW)
     path = "/api/v1/readings?device=weather-1&start=-P3D&format=csv"
-    with listening(app) as url:
+    async with listen(app) as url:
         place = urllib.parse.urlsplit(url)
         reader, writer = await asyncio.open_connection(place.hostname, place.port, limit=1 << 16)
         writer.write(

@@ -109,7 +109,7 @@ async def test_an_unknown_path_names_the_nearest(
 async def test_a_wrong_method_is_told_the_right_one(client: httpx2.AsyncClient) -> None:
     response = await client.delete("/api/v1/districts")
     document = problem(response, 405, "method-not-allowed")
-    assert response.headers["allow"] == "GET"
+    assert response.headers["allow"] == "GET, HEAD"
     assert "GET" in document["detail"]
 
 

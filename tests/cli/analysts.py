@@ -5,22 +5,47 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import pathlib
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
+import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from api.options import ApiOptions, ExportOptions
 from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
+from stack.ports import free_port
 from storage.api_keys import generate_key, store_key
-from tests.api.uvicorns import listening
 from tests.cities import open_city
 from tests.conftest import Database
 
 MINUTE = dt.timedelta(minutes=1)
 DEVICES = (DeviceSpec("air-1", "air_quality", "gate"), DeviceSpec("air-2", "air_quality", "golden"))
 READINGS = 120
+
+
+@contextlib.contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """Serve an application in a thread of its own, because a command's test blocks the loop; yield its URL."""
+    port = free_port()
+    config = uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, name="test.uvicorn")
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not server.started:
+            assert thread.is_alive(), "uvicorn ended"
+            assert time.monotonic() < deadline, "uvicorn did not start"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 @contextlib.asynccontextmanager

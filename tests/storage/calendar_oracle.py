@@ -1,4 +1,4 @@
-"""Bucket boundaries found the slow and plain way: look at the local clock every minute."""
+"""Bucket boundaries found the slow and plain way: look at the local clock every minute, or at another stride."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ MINUTE = dt.timedelta(minutes=1)
 
 
 def is_boundary(moment: dt.datetime, before: dt.datetime, step: str) -> bool:
-    """Tell whether a bucket begins at a local moment, ``before`` being the local moment a minute earlier."""
+    """Tell whether a bucket begins at a local moment, ``before`` being the local moment one stride earlier."""
     is_new_day = moment.date() != before.date()
     if step.startswith("PT"):
         amount, unit = int(step[2:-1]), step[-1]
-        minutes = amount * {"M": 1, "H": 60}[unit]
-        return is_new_day or (moment.hour * 60 + moment.minute) % minutes == 0
+        seconds = amount * {"S": 1, "M": 60, "H": 3600}[unit]
+        return is_new_day or (moment.hour * 3600 + moment.minute * 60 + moment.second) % seconds == 0
     return (
         is_new_day
         and {
@@ -30,13 +30,18 @@ def is_boundary(moment: dt.datetime, before: dt.datetime, step: str) -> bool:
 
 
 @functools.cache
-def boundaries_between(start: dt.datetime, end: dt.datetime, step: str, zone: str) -> list[dt.datetime]:
-    """Return every boundary from ``start`` to ``end``, both included, in UTC; both on a whole minute."""
+def boundaries_between(
+    start: dt.datetime, end: dt.datetime, step: str, zone: str, stride: dt.timedelta = MINUTE
+) -> list[dt.datetime]:
+    """Return every boundary from ``start`` to ``end``, both included, in UTC.
+
+    Every boundary must be a multiple of ``stride`` after ``start``.
+    """
     local = zoneinfo.ZoneInfo(zone)
     found = []
     moment = start
     while moment <= end:
-        if is_boundary(moment.astimezone(local), (moment - MINUTE).astimezone(local), step):
+        if is_boundary(moment.astimezone(local), (moment - stride).astimezone(local), step):
             found.append(moment)
-        moment += MINUTE
+        moment += stride
     return found

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sensors.times import DAY, from_microseconds, parse_timestamp, to_microseconds
 from storage.buckets import LADDER, boundaries, count_at_most, finest_step, parse_step
 from tests.storage.calendar_oracle import boundaries_between
+from tests.storage.series_cases import Range, ranges
 
 UTC = dt.UTC
 # A clock is changed within each of these spans: set back at midnight, forward at two, back over midnight,
@@ -54,6 +55,13 @@ def test_boundaries_are_where_the_local_clock_says(zone: str, step: str, begins:
     first, last = from_microseconds(found[0]), from_microseconds(found[-1])
     if last - first < dt.timedelta(days=10):
         assert [from_microseconds(edge) for edge in found] == boundaries_between(first, last, step, zone)
+
+
+@settings(max_examples=150, deadline=None)
+@given(asked=ranges())
+def test_buckets_of_a_second_to_a_year_are_where_the_local_clock_says(asked: Range) -> None:
+    found = boundaries(asked.start, asked.end, parse_step(asked.step), zoneinfo.ZoneInfo(asked.zone))
+    assert tuple(found) == asked.edges
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,173 @@
+"""The published description (OpenAPI), completed: which errors each path answers with, and a request to try."""
+
+from __future__ import annotations
+
+import shlex
+import urllib.parse
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+
+from api.contract import PREFIX
+from api.formats import Format
+from api.problems import MEDIA_TYPE, ProblemType
+
+Json = dict[str, Any]
+
+_SCHEMA: Json = {
+    "type": "object",
+    "description": "A problem of RFC 9457; further members name the parameter and what is valid.",
+    "required": ["type", "title", "status", "detail", "instance"],
+    "properties": {
+        "type": {"type": "string", "enum": [f"urn:alatau:problem:{one.slug}" for one in ProblemType]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "request_id": {"type": "string"},
+        "parameter": {"type": "string"},
+        "nearest": {"type": "string"},
+        "valid": {"type": "array", "items": {"type": "string"}},
+    },
+}
+# What a parameter of this name can be, unless the route itself says so. All are true of Alatau as `up` makes it.
+_EXAMPLES: Mapping[str, Any] = {
+    "agg": "avg",
+    "device": "sample-air-1",
+    "district": "gate",
+    "end": "now",
+    "kind": "air_quality",
+    "limit": 10,
+    "metric": "pm2_5",
+    "number": 1,
+    "start": "-PT6H",
+    "step": "PT1H",
+    "tz": "Asia/Almaty",
+}
+# What a parameter's schema has that is needed unless others are given; it is part of the request to try.
+TRIED = "x-tried"
+_TOO_EARLY = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string"}}}
+_KEPT: Json = {
+    "ETag": {"description": "Send it as If-None-Match.", "schema": {"type": "string"}},
+    "Link": {"description": 'The next page, rel="next".', "schema": {"type": "string"}},
+}
+
+
+def problem(status: int) -> Json:
+    """Return the description of an answer that is a problem."""
+    titles = "; ".join(one.title for one in ProblemType if one.status == status)
+    described: Json = {
+        "description": titles or "A problem",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    return described | ({"headers": _TOO_EARLY} if status in (429, 503) else {})
+
+
+def install(app: FastAPI) -> None:
+    """Let the application publish a description with nothing left out."""
+    generate = app.openapi
+
+    def openapi() -> Json:
+        if app.openapi_schema is None:
+            _complete(generate())  # which keeps it
+        return generate()
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _complete(document: Json) -> None:
+    schemas = document["components"]["schemas"]
+    schemas["Problem"] = _SCHEMA
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            for parameter in operation.get("parameters", ()):
+                if parameter["name"] in _EXAMPLES and not parameter["schema"].get("examples"):
+                    parameter["example"] = _EXAMPLES[parameter["name"]]
+            if path.startswith(PREFIX):
+                _complete_responses(path, method, operation, schemas)
+            command = _command(path, method, operation, schemas)
+            if command:
+                operation["description"] = f"{operation.get('description', '')}\n\n```sh\n{command}\n```"
+
+
+def _complete_responses(path: str, method: str, operation: Json, schemas: Json) -> None:
+    responses = operation["responses"]
+    formats = _formats(operation, schemas)
+    errors = {
+        401: True,
+        404: "{" in path,
+        406: bool(formats),
+        413: "requestBody" in operation,
+        422: True,
+        429: True,
+        503: True,
+        504: True,
+    }
+    responses |= {str(status): problem(status) for status, can_be in errors.items() if can_be}
+    if method == "get":
+        responses["304"] = {"description": "What the client has, by If-None-Match, is still the answer"}
+        answer = responses.setdefault("200", {"description": "The answer"})
+        answer.setdefault("headers", {}).update(_KEPT)
+        answer.setdefault("content", {}).update({one.media_type: {"schema": {}} for one in formats})
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _formats(operation: Json, schemas: Json) -> list[Format]:
+    """Return the formats that the operation's parameter of this name can ask for."""
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] == "format":
+            schema = parameter["schema"]
+            choices = [
+                _named(one["$ref"], schemas) if "$ref" in one else one
+                for one in (schema, *schema.get("anyOf", ()))
+            ]
+            return [Format(value) for one in choices for value in one.get("enum", ())]
+    return []
+
+
+def _named(reference: str, schemas: Json) -> Json:
+    schema: Json = schemas[reference.rpartition("/")[2]]
+    return schema
+
+
+def _command(path: str, method: str, operation: Json, schemas: Json) -> str | None:
+    """Return a command that asks for an example; None where a parameter that is required has none."""
+    required = [
+        one for one in operation.get("parameters", ()) if one.get("required") or TRIED in one["schema"]
+    ]
+    values = {one["name"]: example_of(one) for one in required}
+    if None in values.values():
+        return None
+    places = {
+        one["name"]: urllib.parse.quote(values[one["name"]] or "") for one in required if one["in"] == "path"
+    }
+    query = urllib.parse.urlencode(
+        {one["name"]: values[one["name"]] for one in required if one["in"] == "query"}
+    )
+    options = ['-H "X-API-Key: $ALATAU_API_KEY" '] if path.startswith(PREFIX) else [""]
+    if method != "get":
+        options.append(f"-X {method.upper()} ")
+    if "requestBody" in operation:
+        body = orjson.dumps(_body(operation, schemas)).decode()
+        options.append(f'-H "Content-Type: application/json" \\\n  -d {shlex.quote(body)} \\\n  ')
+    url = path.format(**places) + (f"?{query}" if query else "")
+    return f'curl -s {"".join(options)}"$ALATAU_API_URL{url}"'
+
+
+def example_of(parameter: Json) -> str | None:
+    """Return the first example of a parameter as it is written in a URL, None if it has none."""
+    examples = parameter["schema"].get("examples") or [parameter.get("example")]
+    first = examples[0]
+    return None if first is None else ",".join(map(str, first)) if isinstance(first, list) else str(first)
+
+
+def _body(operation: Json, schemas: Json) -> Json:
+    """Return a body of the fields that are required, each with its first example."""
+    schema = _named(operation["requestBody"]["content"]["application/json"]["schema"]["$ref"], schemas)
+    if "examples" in schema:
+        whole: Json = schema["examples"][0]
+        return whole
+    fields = schema["properties"]
+    return {name: fields[name].get("examples", [None])[0] for name in schema.get("required", ())}

@@ -1,0 +1,193 @@
+"""The published description against the application: complete, its examples answered, nothing else answered."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import shlex
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import APIOperation, Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from api.app import ApiOptions, create_app
+from api.contract import PREFIX
+from api.description import example_of
+from api.options import ExportOptions
+from sensors.checks import Reason
+from sensors.kinds import DeviceSpec
+from sensors.times import to_microseconds
+from storage.dead_letters import DeadLetter, insert_letters
+from storage.devices import register_devices
+from tests.api.answers import NOW
+from tests.api.conftest import listen, serve
+from tests.api.test_devices import Accounts
+from tests.cities import City
+
+Json = dict[str, Any]
+
+DESCRIPTION = create_app(ApiOptions("postgresql://nowhere")).openapi()
+OPERATIONS = [
+    pytest.param(path, method, id=f"{method.upper()} {path}")
+    for path, methods in DESCRIPTION["paths"].items()
+    for method in methods
+]
+FUZZED = [result.ok() for result in schemathesis.openapi.from_dict(DESCRIPTION).get_all_operations()]
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+EXAMPLES = 40  # of each operation
+
+
+@pytest.fixture(scope="module")
+def options(city: City, tmp_path_factory: pytest.TempPathFactory) -> ApiOptions:
+    exports = ExportOptions(tmp_path_factory.mktemp("exports"))
+    return ApiOptions(city.database.api_url, pool_size=4, retry_seconds=0.02, exports=exports)
+
+
+@pytest.fixture(autouse=True)
+async def _first_export(city: City, options: ApiOptions) -> None:
+    """The export that the examples speak of, also after one has deleted it."""
+    content = b"PAR1"
+    await city.owner.execute(
+        """
+        INSERT INTO alatau.export (
+            export_id, kind, start, stop, districts, devices, format, rows_estimated, state, bytes, sha256)
+        OVERRIDING SYSTEM VALUE
+        VALUES (1, 'air_quality', $1, $1, '{}', '{}', 'parquet', 0, 'ready', $2, $3)
+        ON CONFLICT (export_id) DO UPDATE SET state = 'ready', bytes = $2, sha256 = $3
+        """,
+        NOW,
+        len(content),
+        hashlib.sha256(content).digest(),
+    )
+    assert options.exports is not None
+    (options.exports.directory / "export-1.parquet").write_bytes(content)
+
+
+@pytest.fixture(scope="module")
+async def known(city: City) -> City:
+    """The city, with what the examples speak of."""
+    await register_devices(city.owner, [DeviceSpec("sample-air-1", "air_quality", "gate")], city.catalogue)
+    letter = DeadLetter(to_microseconds(NOW), "t", b"{}", Reason.NO_METRICS, "empty")
+    await insert_letters(city.ingest, [letter])
+    await city.write("air_quality", [("sample-air-1", NOW, {"pm2_5": 12.5, "temperature": -3.0})])
+    return city
+
+
+@pytest.fixture(scope="module")
+async def client(known: City, options: ApiOptions, key: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with serve(create_app(options, accounts=Accounts(), clock=lambda: NOW), key) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+async def url(known: City, options: ApiOptions) -> AsyncIterator[str]:
+    async with listen(create_app(options, accounts=Accounts(), clock=lambda: NOW)) as url:
+        yield url
+
+
+def operation_of(path: str, method: str) -> Json:
+    found: Json = DESCRIPTION["paths"][path][method]
+    return found
+
+
+def curl(path: str, method: str) -> str:
+    """Return the command of an operation's description."""
+    _, _, rest = operation_of(path, method)["description"].partition("```sh\n")
+    return str(rest.partition("\n```")[0])
+
+
+def request_of(command: str, base: httpx2.URL) -> httpx2.Request:
+    """Return the request that a curl line sends."""
+    line = command.replace("$ALATAU_API_URL", str(base).rstrip("/")).replace("\\\n", " ")
+    words = shlex.split(line)
+    options = list(itertools.pairwise(words))
+    headers = dict(value.split(": ", 1) for option, value in options if option == "-H")
+    headers.pop("X-API-Key", None)
+    body = next((value for option, value in options if option == "-d"), None)
+    method = next((value for option, value in options if option == "-X"), "GET")
+    return httpx2.Request(method, words[-1], headers=headers, content=body and body.encode())
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_an_operation_says_what_it_does_and_all_that_it_answers(path: str, method: str) -> None:
+    operation = operation_of(path, method)
+    assert operation["summary"]
+    assert operation["description"].partition("```sh")[0].strip()
+    answers: dict[int, Json] = {int(status): answer for status, answer in operation["responses"].items()}
+    assert any(200 <= status < 300 for status in answers)
+    for status, answer in answers.items():
+        assert answer["description"]
+        if status < 300 and status != 204:
+            assert answer["content"], status
+        elif status >= 400:
+            assert set(answer["content"]) == {"application/problem+json"}
+    if path.startswith(PREFIX):
+        assert {401, 422, 429, 503, 504} <= set(answers)
+        assert ("{" in path) <= (404 in answers)
+        assert (method == "get") <= (304 in answers)
+        assert ("requestBody" in operation) <= (413 in answers)
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+async def test_an_operation_has_a_request_to_try_that_is_answered(
+    client: httpx2.AsyncClient, path: str, method: str
+) -> None:
+    command = curl(path, method)
+    assert command, "a parameter that is required lacks an example; see api/description.py"
+    plain = request_of(command, client.base_url)
+    requests_to_try = [plain] + [
+        httpx2.Request(
+            plain.method,
+            plain.url.copy_merge_params({parameter["name"]: example}),
+            headers=plain.headers,
+            content=plain.content,
+        )
+        for parameter in operation_of(path, method).get("parameters", ())
+        if parameter["in"] == "query" and not parameter["required"] and (example := example_of(parameter))
+    ]
+    for request in requests_to_try:
+        request.headers.update(client.headers)
+        response = await client.send(request)
+        assert response.is_success or response.status_code == 304, (request.url, response.text)
+
+
+def cases_of(operation: APIOperation) -> st.SearchStrategy[Case]:
+    """Make requests as described, with the examples among their values, and requests that are not as described."""
+    described = operation.as_strategy()
+    if {"parameters", "requestBody"}.isdisjoint(operation.definition.raw):
+        return described
+    return described | operation.as_strategy(GenerationMode.NEGATIVE)
+
+
+@pytest.mark.parametrize("operation", FUZZED, ids=lambda operation: operation.label)
+async def test_nothing_is_answered_otherwise_than_described(
+    url: str, key: str, operation: APIOperation
+) -> None:
+    @settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(case=cases_of(operation))
+    def ask(case: Case) -> None:
+        keys = {"Authorization": f"Bearer {key}", "X-API-Key": key}
+        response = case.call(url, headers=keys, allow_redirects=False)
+        case.validate_response(response, checks=CHECKS)
+
+    # It waits for answers, which this loop gives.
+    await asyncio.to_thread(ask)
