@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -11,18 +12,12 @@ from starlette.responses import Response
 
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
-from api.parameters import require_devices, require_known, split_list
-from api.responses import (
-    GEOJSON,
-    Format,
-    answer,
-    feature,
-    feature_collection,
-    next_page,
-    point,
-    wanted_format,
-)
-from api.services import Api
+from api.formats import Format, wanted_format
+from api.latest_table import COLUMNS, latest_batch
+from api.parameters import refuse_paging, require_devices, require_known, split_list
+from api.responses import GEOJSON, answer, feature, feature_collection, next_page, point
+from api.services import Api, Services
+from api.tables import TABLE_FORMATS, Batch, Table, table_response
 from sensors.catalogue import Catalogue
 from storage.latest_values import LatestReading, list_latest
 from storage.selection import Selection
@@ -30,6 +25,8 @@ from storage.selection import Selection
 router = APIRouter(prefix=PREFIX, tags=["readings"])
 
 _SCOPE = "latest"
+_FORMATS = (Format.JSON, Format.GEOJSON, *TABLE_FORMATS)
+_TABLE_PAGE = 1000
 # A device may be late once or twice; the third time it is worth a look.
 _STALE_AFTER_INTERVALS = 3
 
@@ -43,13 +40,17 @@ class LatestFilter(BaseModel):
     metric: list[str] = Field([], description="Only these, of devices that have a value of one of them.")
     simulated: bool | None = None
     format: Format | None = None
-    cursor: str | None = Field(None, description="`next` of the page before.")
-    limit: int = Field(100, ge=1, le=1000)
+    cursor: str | None = Field(None, description="`next` of the page before; JSON and GeoJSON only.")
+    limit: int = Field(100, ge=1, le=1000, description="Of a page; JSON and GeoJSON only.")
 
 
 @router.get("/latest")
 async def get_latest(request: Request, api: Api, query: Annotated[LatestFilter, Query()]) -> Response:
-    """Return the newest value of each metric of each device, by the time that the device gave it."""
+    """Return the newest value of each metric of each device, by the time that the device gave it.
+
+    As JSON and GeoJSON page by page, device by device; in any other format one row for each value, all of them.
+    """
+    format_ = wanted_format(request, query.format, _FORMATS)
     catalogue, now = api.catalogue, api.clock()
     metrics = split_list(query.metric)
     selection = Selection(
@@ -58,6 +59,9 @@ async def get_latest(request: Request, api: Api, query: Annotated[LatestFilter, 
     require_known("kind", selection.kinds, catalogue.kind_of)
     require_known("district", selection.districts, catalogue.district_of)
     require_known("metric", metrics, catalogue.metric_of)
+    if format_ in TABLE_FORMATS:
+        refuse_paging(query, format_)
+        return await table_response(Table("latest", COLUMNS, _batches(api, selection, metrics)), format_)
     after = decode_cursor(query.cursor, _SCOPE, str)[0] if query.cursor else ""
     async with api.database.connection() as connection:
         await require_devices(connection, selection.devices)
@@ -67,10 +71,23 @@ async def get_latest(request: Request, api: Api, query: Annotated[LatestFilter, 
     cursor = encode_cursor(_SCOPE, readings[-1].device) if len(readings) == query.limit else None
     devices = [_shape(reading, catalogue, now) for reading in readings]
     headers = next_page(request, cursor)
-    if wanted_format(request, query.format) is Format.GEOJSON:
+    if format_ is Format.GEOJSON:
         features = [feature(point(device["position"]), device, device["device"]) for device in devices]
         return answer(feature_collection(features, next=cursor), headers=headers, media_type=GEOJSON)
     return answer({"devices": devices, "next": cursor}, headers=headers)
+
+
+async def _batches(
+    api: Services, selection: Selection, metrics: Sequence[str]
+) -> AsyncGenerator[Batch, None]:
+    catalogue, now, after = api.catalogue, api.clock(), ""
+    async with api.database.streaming() as connection:
+        await require_devices(connection, selection.devices)
+        while readings := await list_latest(
+            connection, catalogue, selection, metrics, after=after, limit=_TABLE_PAGE
+        ):
+            after = readings[-1].device
+            yield latest_batch([_shape(reading, catalogue, now) for reading in readings])
 
 
 def _shape(reading: LatestReading, catalogue: Catalogue, now: dt.datetime) -> dict[str, Any]:

@@ -27,6 +27,7 @@ GRANT EXECUTE ON FUNCTION alatau.apply_retention(text, text), alatau.compress_ol
 GRANT SELECT ON alatau.correction TO alatau_api;
 GRANT EXECUTE ON FUNCTION alatau.correct(
     text, timestamptz, timestamptz, jsonb, text, text, text[], float8, float8) TO alatau_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON alatau.export TO alatau_api;
 
 GRANT USAGE ON SCHEMA rollup TO alatau_api, alatau_maintenance;
 GRANT SELECT ON ALL TABLES IN SCHEMA rollup TO alatau_api;
