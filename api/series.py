@@ -22,16 +22,8 @@ from sensors.kinds import Behaviour, Kind
 from sensors.times import format_timestamp, from_microseconds, to_microseconds
 from storage.buckets import Step, boundaries, count_at_most, finest_step, parse_step
 from storage.kinds import Connection
-from storage.series import (
-    Aggregate,
-    GroupBy,
-    Members,
-    Selection,
-    Series,
-    SeriesQuery,
-    count_members,
-    read_series,
-)
+from storage.selection import Members, Selection, count_members
+from storage.series import Aggregate, GroupBy, Series, SeriesQuery, read_series
 
 router = APIRouter(prefix=PREFIX, tags=["series"])
 

@@ -14,6 +14,7 @@ from sensors.kinds import Kind
 from sensors.times import from_microseconds
 from storage.columns import read_columns
 from storage.kinds import Connection, table
+from storage.selection import Selection, condition
 
 
 class Aggregate(enum.StrEnum):
@@ -33,26 +34,6 @@ class GroupBy(enum.StrEnum):
     DISTRICT = "district"
     KIND = "kind"
     DEVICE = "device"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Selection:
-    """Which devices; an empty tuple and None select all."""
-
-    kinds: tuple[str, ...] = ()
-    districts: tuple[str, ...] = ()
-    devices: tuple[str, ...] = ()
-    simulated: bool | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Members:
-    """How many of the selected devices are of a kind, in a district, simulated."""
-
-    kind: str
-    district: str
-    simulated: bool
-    devices: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,27 +69,6 @@ class Series:
 # What one kind's partial aggregate of a metric needs, and how the partials of several kinds become one. NULL
 # must stay NULL until the end: a NaN would win every sum and maximum.
 _PARTIALS = {Aggregate.SUM: "sum", Aggregate.MIN: "min", Aggregate.MAX: "max"}
-
-_SELECTED = """
-    (cardinality($1::text[]) = 0 OR kind = ANY($1)) AND (cardinality($2::text[]) = 0 OR district = ANY($2))
-    AND (cardinality($3::text[]) = 0 OR id = ANY($3)) AND ($4::boolean IS NULL OR simulated = $4)
-"""
-
-
-def _selected(selection: Selection) -> list[Any]:
-    return [selection.kinds, selection.districts, selection.devices, selection.simulated]
-
-
-async def count_members(connection: Connection, selection: Selection) -> list[Members]:
-    """Return who is selected, so that a query's size is known before it runs."""
-    rows = await connection.fetch(
-        f"""
-        SELECT kind, district, simulated, count(*) AS devices FROM alatau.device WHERE {_SELECTED}
-        GROUP BY kind, district, simulated ORDER BY kind, district, simulated
-        """,
-        *_selected(selection),
-    )
-    return [Members(**dict(row)) for row in rows]
 
 
 async def read_series(connection: Connection, query: SeriesQuery) -> list[Series]:
@@ -168,7 +128,6 @@ def _statement(
     query: SeriesQuery, partials: Sequence[Aggregate], districts: Sequence[str]
 ) -> tuple[str, list[Any]]:
     arguments = [
-        *_selected(query.selection),
         from_microseconds(query.start),
         from_microseconds(query.end),
         [from_microseconds(boundary) for boundary in query.boundaries[:-1]],
@@ -176,7 +135,8 @@ def _statement(
     ]
     if query.group_by is GroupBy.DISTRICT:
         arguments.append(districts)
-    branches = [_branch(query, kind, partials, number) for number, kind in enumerate(query.kinds)]
+    selected, values = condition(query.selection, len(arguments) + 1)
+    branches = [_branch(query, kind, partials, number, selected) for number, kind in enumerate(query.kinds)]
     merged = [
         f"sum(n{m})::int8" + "".join(f", COALESCE({_PARTIALS[p]}({p}{m}), 'NaN')" for p in partials)
         for m in range(len(query.metrics))
@@ -184,14 +144,14 @@ def _statement(
     statement = f"""
         SELECT g, b, {", ".join(merged)} FROM ({" UNION ALL ".join(branches)}) AS partial GROUP BY g, b
     """
-    return statement, arguments
+    return statement, [*arguments, *values]
 
 
-def _branch(query: SeriesQuery, kind: Kind, partials: Sequence[Aggregate], number: int) -> str:
+def _branch(query: SeriesQuery, kind: Kind, partials: Sequence[Aggregate], number: int, selected: str) -> str:
     group = {
         GroupBy.NONE: "0",
         GroupBy.KIND: str(number),
-        GroupBy.DISTRICT: "array_position($9::text[], district) - 1",
+        GroupBy.DISTRICT: "array_position($5::text[], district) - 1",
         GroupBy.DEVICE: "device_id",
     }[query.group_by]
     states = []
@@ -203,11 +163,11 @@ def _branch(query: SeriesQuery, kind: Kind, partials: Sequence[Aggregate], numbe
         ]
     # OFFSET 0 keeps the planner from moving the group's expression from each device to each row.
     return f"""
-        SELECT device.g, width_bucket(r.time, $7::timestamptz[]) AS b, {", ".join(states)}
+        SELECT device.g, width_bucket(r.time, $3::timestamptz[]) AS b, {", ".join(states)}
         FROM {table(kind)} AS r
         JOIN (SELECT device_id, {group} AS g FROM alatau.device
-              WHERE kind = ($8::text[])[{number + 1}] AND {_SELECTED} OFFSET 0) AS device USING (device_id)
-        WHERE r.time >= $5 AND r.time < $6
+              WHERE kind = ($4::text[])[{number + 1}] AND {selected} OFFSET 0) AS device USING (device_id)
+        WHERE r.time >= $1 AND r.time < $2
         GROUP BY 1, 2
     """
 

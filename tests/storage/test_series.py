@@ -18,7 +18,8 @@ from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
 from sensors.times import to_microseconds
 from storage.buckets import boundaries, parse_step
-from storage.series import Aggregate, GroupBy, Members, Selection, SeriesQuery, count_members, read_series
+from storage.selection import Members, Selection, count_members
+from storage.series import Aggregate, GroupBy, SeriesQuery, read_series
 from tests.cities import City, Row, open_city
 from tests.conftest import Database
 from tests.storage.calendar_oracle import boundaries_between
