@@ -12,7 +12,20 @@ from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
-from api import city, dead_letters, devices, gaps, health, latest, problems, readings, series
+from api import (
+    city,
+    dead_letters,
+    devices,
+    gaps,
+    health,
+    heatmap,
+    latest,
+    problems,
+    quality,
+    readings,
+    series,
+    top,
+)
 from api.access import require_key
 from api.database import Database
 from api.edge import Edge
@@ -96,7 +109,7 @@ def create_app(
     problems.install(app)
     app.add_middleware(Edge, metrics=metrics)
     app.include_router(health.router)
-    for module in (city, devices, latest, readings, series, dead_letters, gaps):
+    for module in (city, devices, latest, readings, series, top, heatmap, quality, dead_letters, gaps):
         app.include_router(
             module.router,
             dependencies=[Depends(require_key), Depends(problems.refuse_unknown_parameters)],
