@@ -25,7 +25,7 @@ class ApiOptions:
     mqtt_ca: str | None = None
     max_buckets: int = 11_000
     max_points: int = 1_000_000
-    max_quality_readings: int = 1_000_000  # that one answer about quality looks at
+    max_quality_readings: int = 2_000_000  # that one answer about quality looks at
 
 
 class DeviceAccounts(Protocol):

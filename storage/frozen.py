@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from sensors.kinds import Behaviour, Metric
 
-# A gauge that could show this many different values, and shows the same one this often in a row, is frozen.
+# A gauge of more steps than this (percents stand still: dimming, batteries) that shows the same value this often
+# in a row is frozen.
 FROZEN_STEPS = 100
 FROZEN_READINGS = 60
 
@@ -17,7 +18,7 @@ FROZEN_READINGS = 60
 def should_vary(metric: Metric) -> bool:
     """Return whether a run of one value of the metric tells of a fault."""
     steps = (metric.maximum - metric.minimum) / metric.resolution
-    return metric.behaviour is Behaviour.GAUGE and steps >= FROZEN_STEPS
+    return metric.behaviour is Behaviour.GAUGE and steps > FROZEN_STEPS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
