@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.options import ApiOptions
-from api.parameters import parse_range, require_devices
+from api.parameters import EARLIEST, LATEST, parse_range, require_devices
 from api.problems import ProblemError, ProblemType, invalid_parameter
 from api.questions import RangeParameters
 from api.responses import answer, next_page
@@ -85,6 +85,10 @@ def _range(query: QualityParameters, now: int) -> tuple[int, int, str]:
         after = ""
     elif query.group_by is By.DEVICE:
         after, start, end = decode_cursor(query.cursor, _SCOPE, str, int, int)
+        if not EARLIEST <= start < end < LATEST:
+            raise invalid_parameter(
+                "cursor", 'is not one that this list gave; take "next" of the page before'
+            )
     else:
         raise invalid_parameter("cursor", "is of pages of devices; leave it out, or ask for group_by=device")
     if end - start > _LONGEST_DAYS * DAY:

@@ -10,6 +10,7 @@ import httpx2
 import numpy as np
 import pytest
 
+from api.cursors import encode_cursor
 from sensors.checks import Reason
 from sensors.kinds import DeviceSpec, Kind
 from sensors.readings import ReadingBatch
@@ -198,9 +199,15 @@ async def test_more_readings_than_are_looked_at_are_refused_with_what_to_ask(app
         assert await quality_of(client, start="-PT20H", group_by="kind", device="new-1")
 
 
-async def test_pages_of_districts_and_ranges_beyond_a_month_are_refused(client: httpx2.AsyncClient) -> None:
+async def test_pages_of_districts_forged_cursors_and_ranges_beyond_a_month_are_refused(
+    client: httpx2.AsyncClient,
+) -> None:
     cursor = (await fetch(client, "quality", start="-PT1H", limit=1))["next"]
     response = await client.get("/api/v1/quality", params={"group_by": "kind", "cursor": cursor})
     assert "group_by=device" in problem(response, 422, "invalid-parameter")["detail"]
+    response = await client.get(
+        "/api/v1/quality", params={"cursor": encode_cursor("quality", "air-1", 2**62, 2**62 + 1)}
+    )
+    assert "is not one that this list gave" in problem(response, 422, "invalid-parameter")["detail"]
     response = await client.get("/api/v1/quality", params={"start": "-P32D"})
     assert "start=-P31D" in problem(response, 422, "invalid-parameter")["detail"]
