@@ -6,6 +6,7 @@ COPY api api
 COPY broker broker
 COPY cli cli
 COPY ingest ingest
+COPY maintenance maintenance
 COPY sensors sensors
 COPY simulators simulators
 COPY stack stack

@@ -25,7 +25,7 @@ from api.responses import (
 from api.services import Api
 from sensors.catalogue import Catalogue
 from storage.latest_values import LatestReading, list_latest
-from storage.series import Selection
+from storage.selection import Selection
 
 router = APIRouter(prefix=PREFIX, tags=["readings"])
 

@@ -30,7 +30,7 @@ from stack.progress import Report
 from stack.servers import Servers
 from storage.api_keys import store_key
 from storage.catalogue import apply_city_file, load_catalogue
-from storage.database import API_ROLE, INGEST_ROLE, OWNER_ROLE, connect
+from storage.database import API_ROLE, INGEST_ROLE, MAINTENANCE_ROLE, OWNER_ROLE, connect
 from storage.devices import (
     Credential,
     count_simulated_behind,
@@ -106,6 +106,10 @@ class City:
         with steps.step("API"):
             probe = answers_ok(self.settings.api_port, host=self.settings.api_host)
             await self._supervisor.start(self._worker("api", self._api_environment(), probe, stop_within=10))
+        with steps.step("maintenance"):
+            probe = answers_ok(self.settings.maintenance_port, host=self.settings.maintenance_host)
+            environment = {"ALATAU_DATABASE_URL": self._database_url(MAINTENANCE_ROLE)}
+            await self._supervisor.start(self._worker("maintain", environment, probe, stop_within=10))
         if self._options.simulated:
             with steps.step("simulated city, last 24 hours") as report:
                 await self._supervisor.start(self._simulator(missing, report))
@@ -117,6 +121,7 @@ class City:
         settings = self.settings
         require_free(settings.api_port, "the API (ALATAU_API_PORT)")
         require_free(settings.ingest_port, "ingest's status (ALATAU_INGEST_PORT)")
+        require_free(settings.maintenance_port, "maintenance's status (ALATAU_MAINTENANCE_PORT)")
         if self._broker is None:
             require_free(settings.mqtt_port, "the broker (ALATAU_MQTT_PORT)")
         # A database whose parent was killed is still writing its data out; its successor waits for it.
@@ -265,6 +270,7 @@ class City:
             "ALATAU_DATA_DIR": str(self.settings.root),
             "ALATAU_API_PORT": str(self.settings.api_port),
             "ALATAU_INGEST_PORT": str(self.settings.ingest_port),
+            "ALATAU_MAINTENANCE_PORT": str(self.settings.maintenance_port),
             "ALATAU_MQTT_PORT": str(self.settings.mqtt_port),
             "ALATAU_DATABASE_PORT": str(self.settings.database_port),
         }

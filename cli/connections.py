@@ -14,7 +14,7 @@ from broker.admin import BrokerAdmin
 from cli.local import DATABASE
 from cli.secrets import StackSecrets, load_secrets
 from cli.settings import Settings, SettingsError
-from storage.database import API_ROLE, INGEST_ROLE, OWNER_ROLE, connect, with_user
+from storage.database import API_ROLE, INGEST_ROLE, MAINTENANCE_ROLE, OWNER_ROLE, connect, with_user
 from storage.errors import classify
 
 
@@ -53,6 +53,8 @@ def database_url(settings: Settings, role: str) -> str:
         names_user = urllib.parse.urlsplit(external).username is not None
         return with_user(external, role, password) if password and not names_user else external
     if secrets := stack_secrets(settings):
+        if role not in secrets.roles:
+            raise SettingsError(f"the local database has no role {role} yet: run `./alatau up` once")
         local = f"postgresql://127.0.0.1:{settings.database_port}/{DATABASE}"
         return with_user(local, role, secrets.roles[role])
     raise SettingsError(
@@ -118,6 +120,7 @@ def _given_passwords(settings: Settings) -> dict[str, str | None]:
         OWNER_ROLE: settings.database_owner_password,
         INGEST_ROLE: settings.database_ingest_password,
         API_ROLE: settings.database_api_password,
+        MAINTENANCE_ROLE: settings.database_maintenance_password,
     }
 
 

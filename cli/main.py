@@ -6,7 +6,17 @@ import sys
 
 import typer
 
-from cli import administration, deployment, development, diagnosis, gaps, publishing, services, up
+from cli import (
+    administration,
+    deployment,
+    development,
+    diagnosis,
+    gaps,
+    maintenance,
+    publishing,
+    services,
+    up,
+)
 from cli.console import errors
 from cli.settings import SettingsError
 from sensors.errors import AlatauError
@@ -20,7 +30,17 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-for module in (up, diagnosis, services, publishing, administration, gaps, deployment, development):
+for module in (
+    up,
+    diagnosis,
+    services,
+    maintenance,
+    publishing,
+    administration,
+    gaps,
+    deployment,
+    development,
+):
     module.register(app)
 
 

@@ -43,9 +43,9 @@ def load_secrets(path: pathlib.Path) -> StackSecrets | None:
 
 
 def ensure_secrets(path: pathlib.Path) -> StackSecrets:
-    """Return the stack's secrets, generating them the first time."""
+    """Return the stack's secrets, generating them the first time; later, those that a newer version needs."""
     if (stored := load_secrets(path)) is not None:
-        return stored
+        return _completed(path, stored)
     generated = StackSecrets(
         roles={role: generate_secret() for role in ROLES},
         services={service.value: generate_secret() for service in Service},
@@ -53,8 +53,21 @@ def ensure_secrets(path: pathlib.Path) -> StackSecrets:
         fleet_secret=secrets.token_urlsafe(32),
         sample_device_secret=generate_secret(),
     )
-    write_private(path, msgspec.json.format(msgspec.json.encode(generated)))
+    _write(path, generated)
     return generated
+
+
+def _completed(path: pathlib.Path, stored: StackSecrets) -> StackSecrets:
+    roles = {role: generate_secret() for role in ROLES if role not in stored.roles}
+    if not roles:
+        return stored
+    completed = msgspec.structs.replace(stored, roles={**stored.roles, **roles})
+    _write(path, completed)
+    return completed
+
+
+def _write(path: pathlib.Path, made: StackSecrets) -> None:
+    write_private(path, msgspec.json.format(msgspec.json.encode(made)))
 
 
 def write_private(path: pathlib.Path, content: bytes) -> None:

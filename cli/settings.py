@@ -29,6 +29,9 @@ class Settings(BaseSettings):
         None, description="Given to the role alatau_ingest."
     )
     database_api_password: str | None = pydantic.Field(None, description="Given to the role alatau_api.")
+    database_maintenance_password: str | None = pydantic.Field(
+        None, description="Given to the role alatau_maintenance."
+    )
     mqtt_url: str | None = pydantic.Field(
         None, description="mqtt://host:port of the broker; `alatau up` then starts none."
     )
@@ -48,6 +51,10 @@ class Settings(BaseSettings):
     database_port: int = pydantic.Field(5433, description="Port of the database that `alatau up` starts.")
     ingest_host: str = pydantic.Field("127.0.0.1", description="Address of ingest's status port.")
     ingest_port: int = pydantic.Field(8001, description="Status port of ingest: /metrics, /readyz, /healthz.")
+    maintenance_host: str = pydantic.Field("127.0.0.1", description="Address of maintenance's status port.")
+    maintenance_port: int = pydantic.Field(
+        8090, description="Status port of maintenance: /metrics, /readyz, /healthz."
+    )
     local_urls: str = pydantic.Field(
         "", description="Written by `alatau up`: the addresses that are its own, and not external servers'."
     )

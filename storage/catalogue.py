@@ -12,6 +12,7 @@ from sensors.catalogue import Catalogue, CityFile, build_catalogue
 from storage.devices import register_devices, update_devices
 from storage.errors import RetryableError
 from storage.kinds import Connection, ensure_kind
+from storage.rollup_tables import ensure_rollups
 
 CATALOGUE_CHANNEL = "alatau_catalogue"
 
@@ -58,6 +59,7 @@ async def apply_city_file(connection: asyncpg.Connection, file: CityFile, name: 
         catalogue = build_catalogue(file, name, stored[1] if stored else None)
         for kind in catalogue.kinds:
             await ensure_kind(connection, kind)
+            await ensure_rollups(connection, kind)
         await connection.executemany(
             """
             INSERT INTO alatau.district (name, title, outline) VALUES ($1, $2, $3)

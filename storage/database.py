@@ -17,7 +17,8 @@ from storage.migrations import HEAD
 OWNER_ROLE = "alatau_owner"
 INGEST_ROLE = "alatau_ingest"
 API_ROLE = "alatau_api"
-ROLES = (OWNER_ROLE, INGEST_ROLE, API_ROLE)
+MAINTENANCE_ROLE = "alatau_maintenance"
+ROLES = (OWNER_ROLE, INGEST_ROLE, API_ROLE, MAINTENANCE_ROLE)
 
 # Before 2.18.1, ON CONFLICT lost rows on compressed chunks.
 OLDEST_TIMESCALEDB = (2, 18, 1)
@@ -125,7 +126,8 @@ async def prepare_database(superuser_url: str, database: str, passwords: Mapping
     try:
         await connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
         await connection.execute(f"REVOKE ALL ON DATABASE {_quote(database)} FROM PUBLIC")
-        await connection.execute(f"GRANT CONNECT ON DATABASE {_quote(database)} TO {INGEST_ROLE}, {API_ROLE}")
+        services = ", ".join(role for role in ROLES if role != OWNER_ROLE)
+        await connection.execute(f"GRANT CONNECT ON DATABASE {_quote(database)} TO {services}")
         # The staging tables of readings that meet a stored one are temporary.
         await connection.execute(f"GRANT TEMPORARY ON DATABASE {_quote(database)} TO {INGEST_ROLE}")
     finally:

@@ -13,6 +13,7 @@ from sensors.errors import CatalogueError
 from sensors.kinds import DeviceSpec
 from sensors.times import from_microseconds, parse_duration, parse_timestamp
 from storage.kinds import Connection
+from storage.rollup_marks import note_move
 
 DEVICES_CHANNEL = "alatau_devices"
 DEVICES_CHANGED = "changed"  # what it says when known devices changed; nothing, when new ones were added
@@ -99,12 +100,16 @@ async def update_devices(connection: Connection, specs: Sequence[DeviceSpec], ca
     """
     changed = 0
     for spec in specs:
-        kind = await connection.fetchval("SELECT kind FROM alatau.device WHERE id = $1", spec.id)
-        if kind != spec.kind:
+        known = await connection.fetchrow(
+            "SELECT device_id, kind, district FROM alatau.device WHERE id = $1", spec.id
+        )
+        if known is None or known["kind"] != spec.kind:
             raise CatalogueError(
-                f"device {spec.id} is registered as {kind}, the file says {spec.kind}; "
+                f"device {spec.id} is registered as {known and known['kind']}, the file says {spec.kind}; "
                 "register what it is now under a new id"
             )
+        if known["district"] != spec.district:
+            await note_move(connection, catalogue.kind_of[spec.kind], known["device_id"], known["district"])
         position = spec.position or (None, None)
         status = await connection.execute(
             """

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from sensors.catalogue import Catalogue
 from storage.kinds import Connection
-from storage.series import Selection
+from storage.selection import Selection
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,219 +1,179 @@
-"""Aggregates over buckets of time, from the raw rows of every kind that measures a metric."""
+"""Aggregates over buckets of time, from the rollups and readings of every kind that measures a metric."""
 
 from __future__ import annotations
 
 import dataclasses
-import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sensors.kinds import Kind
-from sensors.times import from_microseconds
-from storage.columns import read_columns
-from storage.kinds import Connection, table
+from sensors.times import SECOND, from_microseconds
+from storage.kinds import Connection
+from storage.rollup_marks import NEVER, as_microseconds
+from storage.series_plan import Arguments, Groups, Plan, make_plan
+from storage.series_quantiles import Quantiles, read_quantiles
+from storage.series_query import OF_READINGS, Aggregate, Answer, GroupBy, Series, SeriesQuery
+from storage.series_readings import Followed, read_followed
+from storage.series_states import Cells, read_states
 
-
-class Aggregate(enum.StrEnum):
-    """What is computed of the values of a bucket."""
-
-    AVG = "avg"
-    MIN = "min"
-    MAX = "max"
-    SUM = "sum"
-    COUNT = "count"
-
-
-class GroupBy(enum.StrEnum):
-    """What each series is of."""
-
-    NONE = "none"
-    DISTRICT = "district"
-    KIND = "kind"
-    DEVICE = "device"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Selection:
-    """Which devices; an empty tuple and None select all."""
-
-    kinds: tuple[str, ...] = ()
-    districts: tuple[str, ...] = ()
-    devices: tuple[str, ...] = ()
-    simulated: bool | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Members:
-    """How many of the selected devices are of a kind, in a district, simulated."""
-
-    kind: str
-    district: str
-    simulated: bool
-    devices: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SeriesQuery:
-    """What to aggregate: rows from ``start`` to before ``end`` between rising ``boundaries``, all Unix µs.
-
-    The first boundary is not after ``start``. ``kinds`` are those to read, each with a metric of ``metrics``.
-    """
-
-    metrics: tuple[str, ...]
-    aggregates: frozenset[Aggregate]
-    start: int
-    end: int
-    boundaries: Sequence[int]
-    group_by: GroupBy
-    kinds: tuple[Kind, ...]
-    selection: Selection
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Series:
-    """One metric of one group; arrays of shape (buckets,), NaN where a bucket has no value.
-
-    ``count`` int64 counts values, not rows. ``group`` is None when nothing was grouped by.
-    """
-
-    group: str | None
-    metric: str
-    count: npt.NDArray[np.int64]
-    values: dict[Aggregate, npt.NDArray[np.float64]]
-
-
-# What one kind's partial aggregate of a metric needs, and how the partials of several kinds become one. NULL
-# must stay NULL until the end: a NaN would win every sum and maximum.
-_PARTIALS = {Aggregate.SUM: "sum", Aggregate.MIN: "min", Aggregate.MAX: "max"}
-
-_SELECTED = """
-    (cardinality($1::text[]) = 0 OR kind = ANY($1)) AND (cardinality($2::text[]) = 0 OR district = ANY($2))
-    AND (cardinality($3::text[]) = 0 OR id = ANY($3)) AND ($4::boolean IS NULL OR simulated = $4)
-"""
-
-
-def _selected(selection: Selection) -> list[Any]:
-    return [selection.kinds, selection.districts, selection.devices, selection.simulated]
-
-
-async def count_members(connection: Connection, selection: Selection) -> list[Members]:
-    """Return who is selected, so that a query's size is known before it runs."""
-    rows = await connection.fetch(
-        f"""
-        SELECT kind, district, simulated, count(*) AS devices FROM alatau.device WHERE {_SELECTED}
-        GROUP BY kind, district, simulated ORDER BY kind, district, simulated
-        """,
-        *_selected(selection),
-    )
-    return [Members(**dict(row)) for row in rows]
+Floats = npt.NDArray[np.float64]
+# By the name of the state that it is, or is made of.
+_STATES = {
+    Aggregate.SUM: "s",
+    Aggregate.AVG: "s",
+    Aggregate.MIN: "l",
+    Aggregate.MAX: "h",
+    Aggregate.FIRST: "f",
+    Aggregate.LAST: "e",
+    Aggregate.STDDEV: "q",
+}
 
 
 async def read_series(connection: Connection, query: SeriesQuery) -> list[Series]:
-    """Return the series of every group that has a value in the range, by group and metric.
+    """Return the series of every group that has a value in the range, by group and metric."""
+    return (await answer_series(connection, query)).series
 
-    Memory is groups × buckets × metrics × 40 bytes: bound that before.
+
+async def answer_series(connection: Connection, query: SeriesQuery) -> Answer:
+    """Return the series of every group that has a value in the range, and where they came from.
+
+    Memory is groups × buckets × metrics × aggregates × 16 bytes: bound that before. Raises TooManyReadingsError.
     """
-    partials = _partials(query.aggregates)
-    types = ["int4", "int4"] + ["int8", *["float8"] * len(partials)] * len(query.metrics)
-    # One snapshot, so that no device is in a district that was not there a moment before.
+    # One snapshot: what is clean stays so, and no device is in a district that was not there a moment before.
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        districts = [
-            name for (name,) in await connection.fetch("SELECT name FROM alatau.district ORDER BY 1")
-        ]
-        statement, arguments = _statement(query, partials, districts)
-        group, bucket, *columns = await read_columns(connection, statement, arguments, types)
-        numbers, place = np.unique(group, return_inverse=True)
-        name = await _group_names(connection, query, districts, numbers)
-    series = []
-    shape = (len(numbers), len(query.boundaries) - 1)
-    width = 1 + len(partials)
-    # width_bucket counts from one.
-    cell = (place, bucket - 1)
-    for position, metric in enumerate(query.metrics):
-        count, *states = columns[position * width : (position + 1) * width]
-        counts = _dense(shape, cell, count, 0)
-        dense = [_dense(shape, cell, state, np.nan) for state in states]
-        for row in np.flatnonzero(counts.any(axis=1)):
-            state = {kind: values[row] for kind, values in zip(partials, dense, strict=True)}
-            series.append(Series(name(int(row)), metric, counts[row], _finish(counts[row], state, query)))
-    return sorted(series, key=lambda one: (one.group or "", query.metrics.index(one.metric)))
+        plan = await make_plan(connection, query)
+        states = await read_states(connection, query, plan)
+        quantiles = await read_quantiles(connection, query, plan) if query.quantiles else []
+        followed = await read_followed(connection, query, plan) if query.aggregates & OF_READINGS else []
+        found = [states.group, *[one.numbers for one in followed]]
+        grid = _Grid(np.unique(np.concatenate(found)), len(query.boundaries) - 1)
+        name = await _group_names(connection, query, plan, grid.numbers)
+        expected = await _expected(connection, query, plan, grid)
+    series: list[Series] = []
+    for place, metric in enumerate(query.metrics):
+        of_metric = _Metric(
+            grid,
+            states.column(place),
+            quantiles[place] if quantiles else None,
+            followed[place] if followed else None,
+            query,
+        )
+        series += of_metric.series(metric, name, expected[metric])
+    series.sort(key=lambda one: (one.group or "", query.metrics.index(one.metric)))
+    return Answer(series, plan.sources, plan.gone)
 
 
-def _partials(aggregates: frozenset[Aggregate]) -> list[Aggregate]:
-    needed = {Aggregate.SUM if one is Aggregate.AVG else one for one in aggregates}
-    return [one for one in _PARTIALS if one in needed]
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Grid:
+    """The cells of an answer: ``numbers`` of its groups, rising, by its buckets."""
+
+    numbers: npt.NDArray[np.int32]
+    buckets: int
+
+    def dense(
+        self,
+        group: npt.NDArray[np.int32],
+        bucket: npt.NDArray[np.int64],
+        values: npt.NDArray[Any],
+        empty: float,
+    ) -> npt.NDArray[Any]:
+        """Return values in their cells, shape (groups, buckets)."""
+        cells = np.full((len(self.numbers), self.buckets), empty, dtype=values.dtype)
+        cells[np.searchsorted(self.numbers, group), bucket] = values
+        return cells
 
 
-def _dense(
-    shape: tuple[int, int], cell: tuple[Any, Any], values: npt.NDArray[Any], empty: float
-) -> npt.NDArray[Any]:
-    result = np.full(shape, empty, dtype=values.dtype)
-    result[cell] = values
-    return result
+class _Metric:
+    """What was read of one metric, in the cells of the answer."""
+
+    def __init__(
+        self,
+        grid: _Grid,
+        states: Cells,
+        quantiles: Quantiles | None,
+        followed: Followed | None,
+        query: SeriesQuery,
+    ) -> None:
+        self._grid = grid
+        self.count: npt.NDArray[np.int64] = grid.dense(states.group, states.bucket, states.columns["n"], 0)
+        self.values: dict[Aggregate, Floats] = {}
+        self.quantiles: dict[float, Floats] = {}
+        for aggregate in Aggregate:
+            if aggregate in query.aggregates and aggregate in _STATES:
+                self.values[aggregate] = self._of_state(states, aggregate)
+        if quantiles is not None:
+            for quantile, values in quantiles.values.items():
+                self.quantiles[quantile] = grid.dense(quantiles.group, quantiles.bucket, values, np.nan)
+        if followed is not None:
+            rows = np.searchsorted(grid.numbers, followed.numbers)
+            for aggregate, values in followed.values.items():
+                self.values[aggregate] = np.full(self.count.shape, np.nan)
+                self.values[aggregate][rows] = values
+
+    def _of_state(self, states: Cells, aggregate: Aggregate) -> Floats:
+        values = self._grid.dense(states.group, states.bucket, states.columns[_STATES[aggregate]], np.nan)
+        if aggregate is Aggregate.AVG:
+            return np.asarray(values / np.maximum(self.count, 1))
+        if aggregate is Aggregate.STDDEV:
+            # Of a sample: of a single value there is none.
+            return np.asarray(
+                np.sqrt(np.maximum(values, 0) / np.where(self.count > 1, self.count - 1, np.nan))
+            )
+        return np.asarray(values)
+
+    def series(self, metric: str, name: Callable[[int], str | None], expected: Floats) -> Iterator[Series]:
+        """Yield the series of each group that has any value."""
+        present = self.count.any(axis=1)
+        for values in self.values.values():
+            present |= ~np.isnan(values).all(axis=1)
+        for row in np.flatnonzero(present).tolist():
+            yield Series(
+                name(row),
+                metric,
+                self.count[row],
+                {aggregate: values[row] for aggregate, values in self.values.items()},
+                expected[row],
+                {quantile: values[row] for quantile, values in self.quantiles.items()},
+            )
 
 
-def _finish(
-    count: npt.NDArray[np.int64], state: dict[Aggregate, npt.NDArray[np.float64]], query: SeriesQuery
-) -> dict[Aggregate, npt.NDArray[np.float64]]:
-    values = dict(state)
-    if Aggregate.AVG in query.aggregates:
-        values[Aggregate.AVG] = state[Aggregate.SUM] / np.where(count == 0, 1, count)
-    return {one: values[one] for one in Aggregate if one in query.aggregates and one in values}
-
-
-def _statement(
-    query: SeriesQuery, partials: Sequence[Aggregate], districts: Sequence[str]
-) -> tuple[str, list[Any]]:
-    arguments = [
-        *_selected(query.selection),
-        from_microseconds(query.start),
-        from_microseconds(query.end),
-        [from_microseconds(boundary) for boundary in query.boundaries[:-1]],
-        [kind.name for kind in query.kinds],
+async def _expected(connection: Connection, query: SeriesQuery, plan: Plan, grid: _Grid) -> dict[str, Floats]:
+    """Return how many values of each metric the devices' intervals let expect in each cell."""
+    arguments = Arguments()
+    groups = Groups(query, plan.districts, arguments)
+    expected = {metric: np.zeros((len(grid.numbers), grid.buckets)) for metric in query.metrics}
+    branches = [
+        f"""
+        SELECT {number} AS k, {groups.number(kind, "device")} AS g,
+               CASE WHEN installed > {arguments.add(from_microseconds(query.start), "timestamptz")}
+                    THEN installed ELSE '-infinity' END AS since,
+               sum(1 / interval_seconds) AS rate
+        FROM alatau.device
+        WHERE kind = {arguments.add(kind.name, "text")} AND {arguments.select(query.selection)} GROUP BY 1, 2, 3
+        """
+        for number, kind in enumerate(query.kinds)
     ]
-    if query.group_by is GroupBy.DISTRICT:
-        arguments.append(districts)
-    branches = [_branch(query, kind, partials, number) for number, kind in enumerate(query.kinds)]
-    merged = [
-        f"sum(n{m})::int8" + "".join(f", COALESCE({_PARTIALS[p]}({p}{m}), 'NaN')" for p in partials)
-        for m in range(len(query.metrics))
-    ]
-    statement = f"""
-        SELECT g, b, {", ".join(merged)} FROM ({" UNION ALL ".join(branches)}) AS partial GROUP BY g, b
-    """
-    return statement, arguments
-
-
-def _branch(query: SeriesQuery, kind: Kind, partials: Sequence[Aggregate], number: int) -> str:
-    group = {
-        GroupBy.NONE: "0",
-        GroupBy.KIND: str(number),
-        GroupBy.DISTRICT: "array_position($9::text[], district) - 1",
-        GroupBy.DEVICE: "device_id",
-    }[query.group_by]
-    states = []
-    for m, metric in enumerate(query.metrics):
-        has = metric in kind.index
-        states.append(f'count(r."{metric}") AS n{m}' if has else f"0::int8 AS n{m}")
-        states += [
-            f'{_PARTIALS[p]}(r."{metric}") AS {p}{m}' if has else f"NULL::float8 AS {p}{m}" for p in partials
-        ]
-    # OFFSET 0 keeps the planner from moving the group's expression from each device to each row.
-    return f"""
-        SELECT device.g, width_bucket(r.time, $7::timestamptz[]) AS b, {", ".join(states)}
-        FROM {table(kind)} AS r
-        JOIN (SELECT device_id, {group} AS g FROM alatau.device
-              WHERE kind = ($8::text[])[{number + 1}] AND {_SELECTED} OFFSET 0) AS device USING (device_id)
-        WHERE r.time >= $5 AND r.time < $6
-        GROUP BY 1, 2
-    """
+    if not branches:
+        return expected
+    rows = await connection.fetch(" UNION ALL ".join(branches), *arguments.values)
+    place = {int(number): row for row, number in enumerate(grid.numbers)}
+    edges = np.minimum(query.edges, query.known_to)
+    whole = np.diff(edges) / SECOND
+    for row in rows:
+        if (group := place.get(row["g"])) is None:
+            continue
+        since = as_microseconds(row["since"])
+        seconds = whole if since == NEVER else np.diff(np.maximum(edges, since)) / SECOND
+        for metric in query.metrics:
+            if metric in query.kinds[row["k"]].index:
+                expected[metric][group] += row["rate"] * seconds
+    return expected
 
 
 async def _group_names(
-    connection: Connection, query: SeriesQuery, districts: Sequence[str], numbers: npt.NDArray[np.int32]
+    connection: Connection, query: SeriesQuery, plan: Plan, numbers: npt.NDArray[np.int32]
 ) -> Callable[[int], str | None]:
     """Return the name of a group by its row in ``numbers``."""
     if query.group_by is GroupBy.NONE:
@@ -224,5 +184,5 @@ async def _group_names(
         )
         ids = {row["device_id"]: row["id"] for row in rows}
         return lambda row: ids[int(numbers[row])]
-    names = districts if query.group_by is GroupBy.DISTRICT else [kind.name for kind in query.kinds]
+    names = plan.districts if query.group_by is GroupBy.DISTRICT else [kind.name for kind in query.kinds]
     return lambda row: names[int(numbers[row])]

@@ -13,6 +13,7 @@ from storage.arrivals import store_arrivals
 from storage.copy import copy_stream, encode_readings, reading_columns
 from storage.dead_letters import Letters, fold_letters, insert_letters
 from storage.kinds import SCHEMA, table
+from storage.rollup_marks import begin_write, note_write
 from storage.sequences import Clockless, Entered, Numbers, enter_numbers, sift_clockless
 
 
@@ -75,12 +76,18 @@ _Put = Callable[[asyncpg.Connection, ReadingBatch], Awaitable[Written]]
 async def _store(
     connection: asyncpg.Connection, unique: Sequence[ReadingBatch], batch: Batch, put: _Put
 ) -> Written:
-    written = Written()
+    written, bounds = Written(), await begin_write(connection)
+
+    async def put_and_note(connection: asyncpg.Connection, readings: ReadingBatch) -> Written:
+        if readings.kind.name in bounds:
+            await note_write(connection, readings, bounds[readings.kind.name])
+        return await put(connection, readings)
+
     for readings in unique:
-        written += await put(connection, readings)
+        written += await put_and_note(connection, readings)
     if batch.numbers is not None:
         # After the other rows, because a device's sequence stays locked from here to the commit.
-        written += await _store_numbers(connection, batch.numbers, batch.clockless, put)
+        written += await _store_numbers(connection, batch.numbers, batch.clockless, put_and_note)
     await _store_letters(connection, batch)
     return written
 

@@ -17,7 +17,7 @@ from cli.local import LocalStack, Ports
 from sensors.catalogue import Catalogue, build_catalogue, builtin_file
 from stack.ports import free_port
 from stack.servers import Servers, ensure_servers
-from storage.database import API_ROLE, INGEST_ROLE, OWNER_ROLE
+from storage.database import ROLES
 
 # How long an example takes says how busy the machine is; speed is shown by the benchmarks.
 settings.register_profile("alatau", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -33,6 +33,7 @@ class Database:
     owner_url: str
     ingest_url: str
     api_url: str
+    maintenance_url: str
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +74,7 @@ async def database(local_stack: LocalStack) -> Database:
     name = f"test_{next(_numbers)}"
     await local_stack.create_database(name)
     await local_stack.apply(builtin_file("alatau"), "alatau.toml", name)
-    return Database(*(local_stack.database_url(role, name) for role in (OWNER_ROLE, INGEST_ROLE, API_ROLE)))
+    return Database(*(local_stack.database_url(role, name) for role in ROLES))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from storage.errors import PermanentError
+
 
 def sql_file(name: str) -> str:
     """Return the text of a file in ``storage/sql``."""
@@ -43,7 +45,8 @@ def newest_revision() -> str:
 
 
 async def upgrade(url: str) -> None:
-    """Bring the database to the newest revision and renew the roles' grants, in one transaction.
+    """Bring the database to the newest revision and renew the roles' grants, in one transaction. Raises PermanentError
+    where a role is missing.
 
     Two at once are safe: the second waits, and finds nothing to do.
     """
@@ -66,5 +69,11 @@ def _upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
     # A database of somebody else's may be used with one role for everything.
     roles = connection.exec_driver_sql("SELECT rolname FROM pg_roles WHERE rolname LIKE 'alatau%'")
-    if {"alatau_ingest", "alatau_api"} <= {row[0] for row in roles}:
+    present = {row[0] for row in roles}
+    if {"alatau_ingest", "alatau_api"} <= present:
+        if "alatau_maintenance" not in present:
+            raise PermanentError(
+                "the role alatau_maintenance is missing, which came with this version; "
+                "run `alatau migrate` once with ALATAU_DATABASE_SUPERUSER_URL"
+            )
         _run_script(connection, sql_file("grants.sql"))

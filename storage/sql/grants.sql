@@ -1,10 +1,11 @@
 -- What each service's role may do. Run after every migration; the roles exist by then.
 
-GRANT USAGE ON SCHEMA alatau, reading TO alatau_ingest, alatau_api;
+GRANT USAGE ON SCHEMA alatau, reading TO alatau_ingest, alatau_api, alatau_maintenance;
 
 -- /readyz compares the revision with the code's.
-GRANT SELECT ON public.alembic_version TO alatau_ingest, alatau_api;
-GRANT SELECT ON alatau.catalogue_version, alatau.district, alatau.device TO alatau_ingest, alatau_api;
+GRANT SELECT ON public.alembic_version TO alatau_ingest, alatau_api, alatau_maintenance;
+GRANT SELECT ON alatau.catalogue_version, alatau.district, alatau.device
+    TO alatau_ingest, alatau_api, alatau_maintenance;
 GRANT SELECT, INSERT ON alatau.dead_letter TO alatau_ingest;
 GRANT DELETE, UPDATE (repeats) ON alatau.dead_letter TO alatau_ingest;
 GRANT SELECT, INSERT, UPDATE ON alatau.ingest_arrivals TO alatau_ingest;
@@ -19,12 +20,15 @@ GRANT SELECT ON alatau.rollup_progress TO alatau_ingest, alatau_api;
 GRANT INSERT ON alatau.rollup_dirty TO alatau_ingest;
 GRANT SELECT ON alatau.rollup_dirty TO alatau_api;
 GRANT EXECUTE ON FUNCTION alatau.begin_write() TO alatau_ingest;
+GRANT SELECT, INSERT, UPDATE, DELETE ON alatau.rollup_progress, alatau.rollup_dirty TO alatau_maintenance;
 
-GRANT USAGE ON SCHEMA rollup TO alatau_api;
+GRANT USAGE ON SCHEMA rollup TO alatau_api, alatau_maintenance;
 GRANT SELECT ON ALL TABLES IN SCHEMA rollup TO alatau_api;
 ALTER DEFAULT PRIVILEGES IN SCHEMA rollup GRANT SELECT ON TABLES TO alatau_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA rollup TO alatau_maintenance;
+ALTER DEFAULT PRIVILEGES IN SCHEMA rollup GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO alatau_maintenance;
 
 GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA reading TO alatau_ingest;
-GRANT SELECT ON ALL TABLES IN SCHEMA reading TO alatau_api;
+GRANT SELECT ON ALL TABLES IN SCHEMA reading TO alatau_api, alatau_maintenance;
 ALTER DEFAULT PRIVILEGES IN SCHEMA reading GRANT SELECT, INSERT, UPDATE ON TABLES TO alatau_ingest;
-ALTER DEFAULT PRIVILEGES IN SCHEMA reading GRANT SELECT ON TABLES TO alatau_api;
+ALTER DEFAULT PRIVILEGES IN SCHEMA reading GRANT SELECT ON TABLES TO alatau_api, alatau_maintenance;

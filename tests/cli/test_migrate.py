@@ -8,7 +8,7 @@ import pytest
 from cli.local import LocalStack
 from stack.ports import free_port
 from storage.api_keys import generate_key, is_valid_key
-from storage.database import API_ROLE, INGEST_ROLE, OWNER_ROLE, connect
+from storage.database import API_ROLE, INGEST_ROLE, MAINTENANCE_ROLE, OWNER_ROLE, connect
 from tests.cli.command import Alatau
 from tests.conftest import Database
 
@@ -24,6 +24,7 @@ def superuser(stack: LocalStack, database: str) -> dict[str, str]:
         "ALATAU_DATABASE_OWNER_PASSWORD": roles[OWNER_ROLE],
         "ALATAU_DATABASE_INGEST_PASSWORD": roles[INGEST_ROLE],
         "ALATAU_DATABASE_API_PASSWORD": roles[API_ROLE],
+        "ALATAU_DATABASE_MAINTENANCE_PASSWORD": roles[MAINTENANCE_ROLE],
     }
 
 

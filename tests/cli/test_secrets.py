@@ -5,10 +5,12 @@ from __future__ import annotations
 import pathlib
 import stat
 
+import msgspec
 import pytest
 
 from cli.secrets import ensure_secrets, load_secrets, write_private
 from cli.settings import SettingsError
+from storage.database import MAINTENANCE_ROLE
 
 
 def test_secrets_are_made_once_and_kept(tmp_path: pathlib.Path) -> None:
@@ -17,6 +19,19 @@ def test_secrets_are_made_once_and_kept(tmp_path: pathlib.Path) -> None:
     made = ensure_secrets(path)
     assert ensure_secrets(path) == made
     assert load_secrets(path) == made
+
+
+def test_a_role_that_came_later_gets_a_password_and_the_others_keep_theirs(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "secrets.json"
+    made = ensure_secrets(path)
+    older = {role: secret for role, secret in made.roles.items() if role != MAINTENANCE_ROLE}
+    write_private(path, msgspec.json.encode(msgspec.structs.replace(made, roles=older)))
+    completed = ensure_secrets(path)
+    assert completed.roles.keys() == made.roles.keys()
+    assert completed.roles.items() > older.items()
+    assert completed.roles[MAINTENANCE_ROLE] != made.roles[MAINTENANCE_ROLE]
+    assert load_secrets(path) == completed
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_only_the_owner_may_read_them(tmp_path: pathlib.Path) -> None:

@@ -43,7 +43,7 @@ def test_the_file_is_valid_by_the_compose_specification() -> None:
 
 
 def test_the_services_are_those_of_the_city() -> None:
-    assert set(SERVICES) == {"database", "broker", "migrate", "ingest", "api", "simulate"}
+    assert set(SERVICES) == {"database", "broker", "migrate", "ingest", "api", "maintain", "simulate"}
 
 
 @pytest.mark.parametrize("words", our_commands(), ids=" ".join)
@@ -108,7 +108,7 @@ def test_no_secret_is_written_down() -> None:
 
 def test_every_port_is_published_on_loopback_only() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(published) == 4
+    assert len(published) == 5
     assert all(re.fullmatch(r"127\.0\.0\.1:\$\{ALATAU_\w+_PORT:-\d+\}:\d+", port) for port in published)
 
 
@@ -149,7 +149,7 @@ def test_each_service_has_time_to_stop_and_comes_back() -> None:
 
 
 def test_each_service_waits_for_what_it_needs() -> None:
-    for name in ("database", "broker", "ingest", "api"):
+    for name in ("database", "broker", "ingest", "api", "maintain"):
         assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
     for service in SERVICES.values():
         for needed, how in service.get("depends_on", {}).items():

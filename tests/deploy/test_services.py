@@ -45,6 +45,7 @@ class Ports:
     broker: int
     ingest: int
     api: int
+    maintenance: int
 
     def moved(self, text: str) -> str:
         """Return a text of the file with the services' places as they are here."""
@@ -53,6 +54,7 @@ class Ports:
             ("broker:1883", f"127.0.0.1:{self.broker}"),
             ("8001", str(self.ingest)),
             ("8000", str(self.api)),
+            ("8090", str(self.maintenance)),
             ("0.0.0.0", "127.0.0.1"),  # noqa: S104 - not to be listened on
         ):
             text = text.replace(there, here)
@@ -114,7 +116,7 @@ def directory() -> Iterator[pathlib.Path]:
 @pytest.fixture(scope="module")
 async def composed(servers: Servers, directory: pathlib.Path) -> AsyncIterator[Composed]:
     """A database and a broker, prepared by the ``migrate`` service."""
-    ports = Ports(*(free_port() for _ in range(4)))
+    ports = Ports(*(free_port() for _ in range(5)))
     key = generate_key()
     secrets = {name: f"{AWKWARD}{name}" for name in required_variables()} | {"ALATAU_API_KEY": key}
     composed = Composed(ports, key, directory, compose({**secrets, "SIMULATED_DEVICES": "52"})["services"])
@@ -163,6 +165,13 @@ async def test_readings_flow_from_the_simulated_city_to_the_api(composed: Compos
             while len(await asyncio.to_thread(districts_that_measure, *where)) < 4:
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.1)
+
+
+async def test_maintenance_is_well_by_its_own_health_check(composed: Composed) -> None:
+    assert composed.health("maintain") != 0
+    with composed.running("maintain"):
+        await until_ready(composed.ports.maintenance)
+        assert composed.health("maintain") == 0
 
 
 def test_metrics_have_no_series_of_when_they_were_made(composed: Composed) -> None:

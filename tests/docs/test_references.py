@@ -12,6 +12,7 @@ from api.telemetry import ApiMetrics
 from cli.settings import setting_descriptions
 from ingest.metrics import IngestMetrics
 from ingest.readiness import State
+from maintenance.metrics import MaintenanceMetrics
 from sensors.catalogue import builtin_file
 from sensors.checks import Reason
 from sensors.topics import Channel, Topics
@@ -69,6 +70,11 @@ def test_every_metric_of_the_api_is_explained_and_no_other() -> None:
     ApiMetrics(registry, lambda: 0, 1)
     metrics = [family.name for family in registry.collect()]
     assert sorted(_explained("Metrics of the API")) == sorted(metrics)
+
+
+def test_every_metric_of_maintenance_is_explained_and_no_other() -> None:
+    metrics = [family.name for family in MaintenanceMetrics().registry.collect()]
+    assert sorted(_explained("Metrics of maintenance")) == sorted(metrics)
 
 
 def test_every_problem_of_the_api_is_explained_and_no_other() -> None:
