@@ -11,13 +11,32 @@ from collections.abc import AsyncIterator
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
+from starlette_compress import CompressMiddleware, add_compress_type
 
-from api import city, dead_letters, description, devices, gaps, health, latest, problems, readings, series
+from api import (
+    city,
+    corrections,
+    dead_letters,
+    description,
+    devices,
+    exports,
+    gaps,
+    health,
+    heatmap,
+    latest,
+    problems,
+    quality,
+    readings,
+    series,
+    top,
+)
 from api.access import require_key
 from api.caching import Caching
 from api.database import Database
 from api.edge import Edge
 from api.exchange import Exchange
+from api.export_runner import ExportRunner
+from api.formats import Format
 from api.keys import KeyCache, KeyTurns
 from api.options import ApiOptions, DeviceAccounts
 from api.services import Clock, Services
@@ -53,13 +72,15 @@ def create_app(
     """
     database = Database(options)
     metrics = ApiMetrics(registry or CollectorRegistry(), lambda: database.in_use, options.pool_size)
+    snapshot = CatalogueWatch(options)
     services = Services(
         options=options,
         database=database,
-        snapshot=CatalogueWatch(options),
+        snapshot=snapshot,
         keys=KeyCache(options.key_cache_size, options.key_cache_seconds, time.monotonic),
         turns=KeyTurns(options.max_concurrent_per_key),
         accounts=accounts,
+        exports=ExportRunner(options.exports, database, snapshot) if options.exports else None,
         clock=clock,
         revision=HEAD,
     )
@@ -76,12 +97,28 @@ def create_app(
     app.state.services = services
     app.state.metrics = metrics
     problems.install(app)
-    # The last is the outermost.
+    for media_type in (Format.NDJSON.media_type, Format.CSV.media_type, problems.MEDIA_TYPE):
+        add_compress_type(media_type)
+    # The last is the outermost. What is compressed differs, and so does its validator.
+    app.add_middleware(CompressMiddleware)
     app.add_middleware(Caching)
     app.add_middleware(Exchange, max_body_bytes=options.max_body_bytes)
     app.add_middleware(Edge, metrics=metrics)
     app.include_router(health.router)
-    for module in (city, devices, latest, readings, series, dead_letters, gaps):
+    for module in (
+        city,
+        devices,
+        latest,
+        readings,
+        series,
+        top,
+        heatmap,
+        quality,
+        exports,
+        corrections,
+        dead_letters,
+        gaps,
+    ):
         app.include_router(
             module.router,
             dependencies=[Depends(require_key), Depends(problems.refuse_unknown_parameters)],
@@ -99,6 +136,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             group.create_task(services.database.run(), name="api.database"),
             group.create_task(services.snapshot.run(), name="api.snapshot"),
         ]
+        if services.exports is not None:
+            tasks.append(group.create_task(services.exports.run(), name="api.exports"))
         try:
             # One attempt each, whatever comes of it: the first requests then usually find all in place.
             await services.database.attempted.wait()
@@ -107,4 +146,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         finally:
             for task in tasks:
                 task.cancel()
+            # A job gives its connection back before the pool is closed.
+            await asyncio.wait(tasks)
             await services.database.close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from api.contract import PREFIX
-from api.responses import GEOJSON, Format, answer, feature, feature_collection, wanted_format
+from api.formats import Format, wanted_format
+from api.responses import GEOJSON, answer, feature, feature_collection
 from api.services import Api
 from sensors.kinds import District, Kind, Metric
 
@@ -18,10 +19,14 @@ OUTLINES = "illustrative: drawn to be told apart on a map, not surveyed"
 
 
 @router.get("/districts")
-async def list_districts(request: Request, api: Api, format: Format | None = None) -> Response:  # noqa: A002
+async def list_districts(
+    request: Request,
+    api: Api,
+    format: Literal[Format.JSON, Format.GEOJSON] | None = None,  # noqa: A002
+) -> Response:
     """List the districts of the city, as JSON or as GeoJSON polygons. The outlines are illustrative."""
     city, districts = api.catalogue.city, api.catalogue.districts
-    if wanted_format(request, format) is Format.GEOJSON:
+    if wanted_format(request, format, (Format.JSON, Format.GEOJSON)) is Format.GEOJSON:
         features = [
             feature(_polygon(one), {"name": one.name, "title": one.title, "outline": OUTLINES}, one.name)
             for one in districts

@@ -11,7 +11,7 @@ import structlog
 
 from api.options import ApiOptions
 from api.problems import ProblemError, ProblemType, unavailable
-from storage.database import open_pool
+from storage.database import allow_seconds, open_pool
 from storage.errors import RetryableError, classify
 from storage.kinds import Connection
 
@@ -35,6 +35,7 @@ class Database:
     def __init__(self, options: ApiOptions) -> None:
         self._options = options
         self._pool: asyncpg.Pool | None = None
+        self._streams = 0
         self.attempted = asyncio.Event()
 
     @property
@@ -85,11 +86,39 @@ class Database:
         except asyncpg.QueryCanceledError as error:
             raise ProblemError(
                 ProblemType.TIMEOUT,
-                f"the query was stopped after {self._options.statement_timeout_seconds:g} s; "
+                "the query took longer than a query may, and was stopped; "
                 "ask for a shorter range, fewer metrics, or one district or device",
             ) from error
         except DATABASE_ERRORS as error:
             raise _as_problem(error) from error
+
+    @contextlib.asynccontextmanager
+    async def streaming(self) -> AsyncIterator[Connection]:
+        """Lend a connection to an answer that lasts as long as its client takes; there are few of these at once.
+
+        All that is read on it is of one moment.
+        """
+        if self._streams >= self._options.max_streams:
+            raise unavailable(
+                f"{self._streams} long answers are being given, and no more at once; ask again soon, or let a "
+                "file be made: POST /api/v1/exports"
+            )
+        self._streams += 1
+        try:
+            async with self.snapshot(self._options.stream_timeout_seconds) as connection:
+                yield connection
+        finally:
+            self._streams -= 1
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self, seconds: float) -> AsyncIterator[Connection]:
+        """Lend a connection on which all that is read is of one moment, each query in at most ``seconds``."""
+        async with (
+            self.connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            await allow_seconds(connection, seconds)
+            yield connection
 
     async def _acquire(self, stack: contextlib.AsyncExitStack, pool: asyncpg.Pool) -> Connection:
         busy = self.in_use >= self._options.pool_size

@@ -11,8 +11,8 @@ import orjson
 from fastapi import FastAPI
 
 from api.contract import PREFIX
+from api.formats import Format
 from api.problems import MEDIA_TYPE, ProblemType
-from api.responses import Format
 
 Json = dict[str, Any]
 
@@ -45,6 +45,8 @@ _EXAMPLES: Mapping[str, Any] = {
     "step": "PT1H",
     "tz": "Asia/Almaty",
 }
+# What a parameter's schema has that is needed unless others are given; it is part of the request to try.
+TRIED = "x-tried"
 _TOO_EARLY = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string"}}}
 _KEPT: Json = {
     "ETag": {"description": "Send it as If-None-Match.", "schema": {"type": "string"}},
@@ -116,8 +118,11 @@ def _formats(operation: Json, schemas: Json) -> list[Format]:
     for parameter in operation.get("parameters", ()):
         if parameter["name"] == "format":
             schema = parameter["schema"]
-            references = [one["$ref"] for one in (schema, *schema.get("anyOf", ())) if "$ref" in one]
-            return [Format(value) for one in references for value in _named(one, schemas)["enum"]]
+            choices = [
+                _named(one["$ref"], schemas) if "$ref" in one else one
+                for one in (schema, *schema.get("anyOf", ()))
+            ]
+            return [Format(value) for one in choices for value in one.get("enum", ())]
     return []
 
 
@@ -128,7 +133,9 @@ def _named(reference: str, schemas: Json) -> Json:
 
 def _command(path: str, method: str, operation: Json, schemas: Json) -> str | None:
     """Return a command that asks for an example; None where a parameter that is required has none."""
-    required = [one for one in operation.get("parameters", ()) if one.get("required")]
+    required = [
+        one for one in operation.get("parameters", ()) if one.get("required") or TRIED in one["schema"]
+    ]
     values = {one["name"]: example_of(one) for one in required}
     if None in values.values():
         return None

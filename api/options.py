@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
+import pathlib
 from typing import Protocol
 
 from sensors.topics import Topics
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """Frozen policy of files that are made in the background; ``directory`` is made, for its owner only."""
+
+    directory: pathlib.Path
+    at_once: int = 2
+    max_waiting: int = 100
+    max_rows: int = 200_000_000  # of one file
+    max_bytes: int = 10 * 2**30  # of all files together
+    keep: dt.timedelta = dt.timedelta(hours=24)
+    timeout_seconds: float = 3600.0
+    silent: dt.timedelta = dt.timedelta(seconds=30)  # after which a process that runs a job is taken for dead
+    most_attempts: int = 3
+    poll_seconds: float = 1.0  # between reports, and looks for jobs of other processes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,8 +43,13 @@ class ApiOptions:
     mqtt_ca: str | None = None
     max_buckets: int = 11_000
     max_points: int = 1_000_000
+    max_streams: int = 4  # answers without pages at once; each holds a connection
+    max_stream_rows: int = 5_000_000
+    stream_timeout_seconds: float = 600.0
+    exports: ExportOptions | None = None
     max_concurrent_per_key: int = 8  # fewer than the pool has, so that one key cannot take all
     max_body_bytes: int = 1 << 20
+    max_quality_readings: int = 2_000_000  # that one answer about quality looks at
 
 
 class DeviceAccounts(Protocol):

@@ -7,6 +7,9 @@ import re
 import zoneinfo
 from collections.abc import Collection, Iterable, Sequence
 
+from pydantic import BaseModel
+
+from api.formats import Format
 from api.problems import ProblemError, ProblemType, invalid_parameter, unknown_value
 from sensors.errors import nearest
 from sensors.times import format_timestamp, parse_duration, parse_timestamp, to_microseconds
@@ -72,6 +75,15 @@ def parse_zone(name: str, text: str) -> zoneinfo.ZoneInfo:
         raise invalid_parameter(
             name, f'"{text[:80]}" is not an IANA time zone; {hint}', nearest=near[0] if near else None
         ) from None
+
+
+def refuse_paging(query: BaseModel, format_: Format) -> None:
+    """Refuse the parameters of pages where the answer has none."""
+    for name in ("cursor", "limit"):
+        if name in query.model_fields_set:
+            raise invalid_parameter(
+                name, f"{format_.value} has no pages; leave {name} out, or ask for format=json"
+            )
 
 
 async def require_devices(connection: Connection, devices: Sequence[str]) -> None:

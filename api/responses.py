@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,18 +15,6 @@ JSON = "application/json"
 GEOJSON = "application/geo+json"
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
-
-
-class Format(enum.StrEnum):
-    """How places are written."""
-
-    JSON = "json"
-    GEOJSON = "geojson"
-
-    @property
-    def media_type(self) -> str:
-        """The media type that its answers have."""
-        return JSON if self is Format.JSON else GEOJSON
 
 
 def encode(content: Any) -> bytes:
@@ -45,13 +32,6 @@ def answer(
 def as_times(microseconds: npt.NDArray[np.int64]) -> npt.NDArray[np.datetime64]:
     """Return Unix µs as what ``encode`` writes as RFC 3339."""
     return microseconds.astype("datetime64[us]")
-
-
-def wanted_format(request: Request, asked: Format | None) -> Format:
-    """Return the format asked for by parameter, else by the Accept header."""
-    if asked is None:
-        return Format.GEOJSON if GEOJSON in request.headers.get("accept", "") else Format.JSON
-    return asked
 
 
 def feature(geometry: Mapping[str, Any] | None, properties: Mapping[str, Any], name: str) -> dict[str, Any]:

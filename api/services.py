@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.database import Database
+from api.export_runner import ExportRunner
 from api.keys import KeyCache, KeyTurns
 from api.options import ApiOptions, DeviceAccounts
 from api.snapshot import CatalogueWatch
@@ -28,6 +29,7 @@ class Services:
     keys: KeyCache
     turns: KeyTurns
     accounts: DeviceAccounts | None
+    exports: ExportRunner | None
     clock: Clock
     revision: str  # of the database that this code needs
 

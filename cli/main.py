@@ -8,12 +8,16 @@ import typer
 
 from cli import (
     administration,
+    correct,
     deployment,
     development,
     diagnosis,
+    export,
     gaps,
     maintenance,
     publishing,
+    query,
+    retention,
     services,
     up,
 )
@@ -36,7 +40,11 @@ for module in (
     services,
     maintenance,
     publishing,
+    retention,
+    query,
+    export,
     administration,
+    correct,
     gaps,
     deployment,
     development,

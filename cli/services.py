@@ -18,7 +18,7 @@ import typer
 import uvicorn
 
 from api.app import create_app
-from api.options import ApiOptions
+from api.options import ApiOptions, ExportOptions
 from broker.accounts import Service
 from cli.connections import (
     broker_account,
@@ -219,6 +219,7 @@ def api() -> None:
         database_url=database_url(settings, API_ROLE),
         topics=Topics(settings.topic_root),
         mqtt_url=broker_url(settings),
+        exports=ExportOptions(settings.exports),
     )
     uvicorn.run(
         create_app(options, accounts=broker_admin(settings)),

@@ -58,12 +58,25 @@ class Settings(BaseSettings):
     local_urls: str = pydantic.Field(
         "", description="Written by `alatau up`: the addresses that are its own, and not external servers'."
     )
-    api_key: str | None = pydantic.Field(None, description="API key that `alatau migrate` stores, if given.")
+    api_url: str | None = pydantic.Field(
+        None, description="Address of the API that `alatau query` and `alatau export` ask."
+    )
+    api_key: str | None = pydantic.Field(
+        None, description="API key that they send, and that `alatau migrate` stores, if given."
+    )
+    export_dir: pathlib.Path | None = pydantic.Field(
+        None, description="Where the API keeps exported files; else in the data directory."
+    )
 
     @property
     def root(self) -> pathlib.Path:
         """The data directory, absolute."""
         return self.data_dir.expanduser().absolute()
+
+    @property
+    def exports(self) -> pathlib.Path:
+        """The directory of exported files, absolute."""
+        return self.root / "exports" if self.export_dir is None else self.export_dir.expanduser().absolute()
 
 
 class SettingsError(Exception):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from storage.kinds import Connection
 _HEADER_BYTES = 19
 _TRAILER_BYTES = 2
 _POSTGRES_EPOCH = 946_684_800_000_000  # 2000-01-01 in Unix µs
+_IS_NULL = "a column that must not be NULL is; every column of the query needs a COALESCE"
 _WIRE = {"int4": ">i4", "int8": ">i8", "float8": ">f8", "timestamptz": ">i8"}
 
 
@@ -33,14 +35,87 @@ async def read_columns(
         received.write(data)
 
     await connection.copy_from_query(query, *arguments, output=sink, format="binary")
+    layout = _layout(types)
+    body = received.getbuffer()[_HEADER_BYTES:-_TRAILER_BYTES]
+    if len(body) % layout.itemsize:
+        raise ValueError(_IS_NULL)
+    return _columns(body, layout, types)
+
+
+async def stream_columns(
+    connection: Connection,
+    query: str,
+    arguments: Sequence[Any],
+    types: Sequence[str],
+    *,
+    batch_rows: int = 65_536,
+) -> AsyncGenerator[list[npt.NDArray[Any]], None]:
+    """Yield what ``read_columns`` returns in batches of about ``batch_rows``, in memory of a few batches.
+
+    A slow reader slows the server down. Close the generator (``contextlib.aclosing``) before the connection is
+    used for anything else: when it was not read to its end, that cancels the query at the server.
+    """
+    layout = _layout(types)
+    wanted = batch_rows * layout.itemsize
+    # One batch waits while the reader works on the one before.
+    bodies: asyncio.Queue[bytearray] = asyncio.Queue(1)
+    received = bytearray()
+
+    async def sink(data: bytes) -> None:
+        nonlocal received
+        received += data
+        if len(received) >= wanted:
+            body, received = received, bytearray()
+            await bodies.put(body)
+
+    copying = asyncio.create_task(
+        connection.copy_from_query(query, *arguments, output=sink, format="binary"), name="storage.copy"
+    )
+    try:
+        rest, skipped = bytearray(), _HEADER_BYTES
+        while (body := await _next_body(bodies, copying)) is not None:
+            rest += body
+            rows = (len(rest) - skipped) // layout.itemsize
+            end = skipped + rows * layout.itemsize
+            if rows > 0:
+                yield _columns(memoryview(rest)[skipped:end], layout, types)
+                rest, skipped = rest[end:], 0
+        rest = (rest + received)[skipped:]
+        if len(rest) % layout.itemsize != _TRAILER_BYTES:
+            raise ValueError(_IS_NULL)
+        if len(rest) > _TRAILER_BYTES:
+            yield _columns(memoryview(rest)[:-_TRAILER_BYTES], layout, types)
+    finally:
+        copying.cancel()
+        await asyncio.gather(copying, return_exceptions=True)
+
+
+async def _next_body(bodies: asyncio.Queue[bytearray], copying: asyncio.Task[str]) -> bytearray | None:
+    """Return the next of the bodies, or None when the copy has ended. Raises what the copy raised."""
+    getting = asyncio.ensure_future(bodies.get())
+    try:
+        await asyncio.wait({getting, copying}, return_when=asyncio.FIRST_COMPLETED)
+        if getting.done():
+            return getting.result()
+        copying.result()
+        # The last one may have come in the moment in which the copy ended.
+        return None if bodies.empty() else bodies.get_nowait()
+    finally:
+        getting.cancel()
+
+
+def _layout(types: Sequence[str]) -> np.dtype[Any]:
     row = [("fields", ">i2")]
     for number, name in enumerate(types):
         row += [(f"size{number}", ">i4"), (f"value{number}", _WIRE[name])]
-    layout = np.dtype(row)
-    body = received.getbuffer()[_HEADER_BYTES:-_TRAILER_BYTES]
-    if len(body) % layout.itemsize:
-        raise ValueError("a column that must not be NULL is; every column of the query needs a COALESCE")
+    return np.dtype(row)
+
+
+def _columns(body: memoryview, layout: np.dtype[Any], types: Sequence[str]) -> list[npt.NDArray[Any]]:
     rows = np.frombuffer(body, dtype=layout)
+    # A NULL has no value, so that everything behind it stands elsewhere.
+    if not (rows["fields"] == len(types)).all():
+        raise ValueError(_IS_NULL)
     return [_native(rows[f"value{number}"], name) for number, name in enumerate(types)]
 
 

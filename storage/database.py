@@ -99,6 +99,15 @@ async def open_pool(
     return pool
 
 
+async def allow_seconds(
+    connection: asyncpg.Connection | asyncpg.pool.PoolConnectionProxy[Any], seconds: float
+) -> None:
+    """Let each statement of the running transaction take so long, whatever the connection's own limit is."""
+    await connection.execute(
+        "SELECT set_config('statement_timeout', $1, true)", str(max(1, round(seconds * 1000)))
+    )
+
+
 def with_user(url: str, user: str, password: str, database: str | None = None) -> str:
     """Return the URL with another user, and another database if given."""
     parts = urllib.parse.urlsplit(url)

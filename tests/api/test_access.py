@@ -69,18 +69,18 @@ async def test_a_revoked_key_is_refused_when_it_is_no_longer_remembered(
 def test_keys_are_remembered_for_their_time_and_no_longer() -> None:
     now = [100.0]
     cache = KeyCache(size=2, seconds=30, monotonic=lambda: now[0])
-    cache.remember("a")
-    assert cache.knows("a")
-    assert not cache.knows("b")
+    cache.remember("a", "anna")
+    assert cache.name_of("a") == "anna"
+    assert cache.name_of("b") is None
     now[0] += 30
-    assert not cache.knows("a")
+    assert cache.name_of("a") is None
 
 
 def test_the_memory_of_keys_is_bounded_and_forgets_the_oldest() -> None:
     cache = KeyCache(size=2, seconds=30, monotonic=lambda: 0.0)
     for key in ("a", "b", "a", "c"):
-        cache.remember(key)
-    assert [cache.knows(key) for key in "abc"] == [True, False, True]
+        cache.remember(key, key)
+    assert [cache.name_of(key) for key in "abc"] == ["a", None, "c"]
 
 
 async def test_keyed_answers_are_for_one_client_and_asked_about_each_time(client: httpx2.AsyncClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import shlex
 from collections.abc import AsyncIterator
@@ -26,6 +27,7 @@ from schemathesis.specs.openapi.checks import (
 from api.app import ApiOptions, create_app
 from api.contract import PREFIX
 from api.description import example_of
+from api.options import ExportOptions
 from sensors.checks import Reason
 from sensors.kinds import DeviceSpec
 from sensors.times import to_microseconds
@@ -56,6 +58,32 @@ CHECKS = [
     response_schema_conformance,
 ]
 EXAMPLES = 40  # of each operation
+
+
+@pytest.fixture(scope="module")
+def options(city: City, tmp_path_factory: pytest.TempPathFactory) -> ApiOptions:
+    exports = ExportOptions(tmp_path_factory.mktemp("exports"))
+    return ApiOptions(city.database.api_url, pool_size=4, retry_seconds=0.02, exports=exports)
+
+
+@pytest.fixture(autouse=True)
+async def _first_export(city: City, options: ApiOptions) -> None:
+    """The export that the examples speak of, also after one has deleted it."""
+    content = b"PAR1"
+    await city.owner.execute(
+        """
+        INSERT INTO alatau.export (
+            export_id, kind, start, stop, districts, devices, format, rows_estimated, state, bytes, sha256)
+        OVERRIDING SYSTEM VALUE
+        VALUES (1, 'air_quality', $1, $1, '{}', '{}', 'parquet', 0, 'ready', $2, $3)
+        ON CONFLICT (export_id) DO UPDATE SET state = 'ready', bytes = $2, sha256 = $3
+        """,
+        NOW,
+        len(content),
+        hashlib.sha256(content).digest(),
+    )
+    assert options.exports is not None
+    (options.exports.directory / "export-1.parquet").write_bytes(content)
 
 
 @pytest.fixture(scope="module")

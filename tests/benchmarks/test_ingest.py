@@ -41,7 +41,9 @@ async def test_a_part_stores_everything_once(local_stack: LocalStack, part: str)
     assert counts
     assert set(counts.values()) == {0}
     # The database's time is counted in hundredths of a second, too coarse for so little work.
-    assert all(m.value > 0 for name, m in measures.items() if name not in counts and "database CPU" not in name)
+    assert all(
+        m.value > 0 for name, m in measures.items() if name not in counts and "database CPU" not in name
+    )
     explained = read("docs/performance.md")
     assert [name for name in measures if re.sub(r"^\d+ metrics: ", "", name) not in explained] == []
     assert await leftovers(local_stack) == []

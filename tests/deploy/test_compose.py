@@ -79,6 +79,13 @@ def test_the_broker_reads_what_migrate_wrote() -> None:
     assert f"install -d -o 1883 -g 1883 -m 700 {written}" in DOCKERFILE
 
 
+def test_exported_files_are_kept_where_the_api_may_write() -> None:
+    directory = SERVICES["api"]["environment"]["ALATAU_EXPORT_DIR"]
+    assert SERVICES["api"]["volumes"] == [f"exports:{directory}"]
+    (user,) = re.findall(r"^USER (\d+):\d+$", DOCKERFILE, re.MULTILINE)
+    assert f"install -d -o {user} -g {user} -m 700 {directory}" in DOCKERFILE
+
+
 def test_every_variable_of_ours_is_a_setting() -> None:
     used = set(re.findall(r"\bALATAU_\w+", TEXT))
     assert used <= set(setting_descriptions())

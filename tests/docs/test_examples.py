@@ -22,7 +22,7 @@ import pytest
 import typer.main
 
 from api.app import create_app
-from api.options import ApiOptions
+from api.options import ApiOptions, ExportOptions
 from broker.accounts import Service
 from broker.secrets import hash_secret
 from cli.city import SAMPLE_DEVICE
@@ -97,7 +97,7 @@ def test_a_command_exists_with_its_options(command: str, arguments: Sequence[str
     current: Any = typer.main.get_command(command_line)
     context = current.context_class(current, info_name="alatau")
     rest = list(arguments)
-    while hasattr(current, "resolve_command"):
+    while rest and hasattr(current, "resolve_command"):
         name, found, rest = current.resolve_command(context, rest)
         assert found is not None
         current, context = found, found.context_class(found, parent=context, info_name=name)
@@ -234,8 +234,12 @@ async def city(local_stack: LocalStack) -> AsyncIterator[Documented]:
 
 
 @pytest.fixture(scope="module")
-async def api(city: Documented) -> AsyncIterator[httpx2.AsyncClient]:
-    app = create_app(ApiOptions(city.stack.database_url(API_ROLE)), accounts=city.stack.admin)
+async def api(
+    city: Documented, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx2.AsyncClient]:
+    exports = ExportOptions(tmp_path_factory.mktemp("exports"))
+    options = ApiOptions(city.stack.database_url(API_ROLE), exports=exports)
+    app = create_app(options, accounts=city.stack.admin)
     async with (
         app.router.lifespan_context(app),
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://api") as client,

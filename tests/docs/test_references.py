@@ -20,8 +20,6 @@ from tests.docs.markdown import PROJECT, Link, anchors, documents, first_column,
 
 # Read outside of cli/settings.py: by the bootstrap script and by the stack.
 _MACHINE_SETTINGS = {"ALATAU_CACHE_DIR", "ALATAU_DEBIAN_MIRROR", "ALATAU_VENV", "ALATAU_PYTHON"}
-# Written for people to source, and read by nobody of ours.
-_FOR_PEOPLE = {"ALATAU_API_URL"}
 
 
 def test_every_reason_of_a_refusal_is_explained_and_no_other() -> None:
@@ -47,7 +45,7 @@ def test_settings_of_the_machine_are_read_by_the_code_that_sets_it_up() -> None:
 @pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
 def test_no_document_names_a_setting_that_is_none(document: object) -> None:
     named = set(re.findall(r"\bALATAU_[A-Z_]*[A-Z]", read(str(document))))
-    assert named - {*setting_descriptions(), *_MACHINE_SETTINGS, *_FOR_PEOPLE} == set()
+    assert named - {*setting_descriptions(), *_MACHINE_SETTINGS} == set()
 
 
 def test_every_metric_of_ingest_is_explained_and_no_other() -> None:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime as dt
+from collections.abc import AsyncIterator
 
+import asyncpg
 import numpy as np
 import pytest
 
-from storage.columns import read_columns
+from storage.columns import read_columns, stream_columns
 from storage.database import connect
 from tests.conftest import Database
 
@@ -52,3 +56,72 @@ async def test_a_null_is_refused_because_it_shifts_what_follows(database: Databa
             await read_columns(connection, query, [], ["int8"])
     finally:
         await connection.close()
+
+
+# -- streamed ---------------------------------------------------------------------------------------
+
+_ROWS = "SELECT n::int4, n / 2.0::float8, 'epoch'::timestamptz + n * interval '1 s' FROM generate_series(1, $1::int) n"
+_TYPES = ["int4", "float8", "timestamptz"]
+
+
+@pytest.fixture
+async def connection(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    connection = await connect(database.api_url, application="test")
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 999, 1000, 1001, 50_000])
+async def test_batches_together_are_what_is_read_at_once(connection: asyncpg.Connection, rows: int) -> None:
+    whole = await read_columns(connection, _ROWS, [rows], _TYPES)
+    batches = [batch async for batch in stream_columns(connection, _ROWS, [rows], _TYPES, batch_rows=1000)]
+    assert len(batches) <= rows // 1000 + 1
+    for number, column in enumerate(whole):
+        parts = [batch[number] for batch in batches]
+        assert np.concatenate([column[:0], *parts]).tolist() == column.tolist()
+
+
+async def test_a_stream_that_is_closed_early_leaves_its_connection_usable(
+    connection: asyncpg.Connection,
+) -> None:
+    for _ in range(5):
+        async with contextlib.aclosing(stream_columns(connection, _ROWS, [100_000_000], _TYPES)) as stream:
+            numbers, *_rest = await anext(stream)
+            assert numbers[0] == 1
+        assert await connection.fetchval("SELECT 42") == 42
+
+
+async def test_a_stream_whose_reader_is_cancelled_leaves_its_connection_usable(
+    connection: asyncpg.Connection,
+) -> None:
+    async def read() -> None:
+        async with (
+            connection.transaction(),
+            contextlib.aclosing(
+                stream_columns(connection, "SELECT 1::int4 FROM pg_sleep(60)", [], ["int4"])
+            ) as stream,
+        ):
+            async for _ in stream:
+                pass
+
+    task = asyncio.create_task(read(), name="test.read")
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await connection.fetchval("SELECT 42") == 42
+
+
+async def test_the_database_s_errors_leave_a_stream_as_they_are(connection: asyncpg.Connection) -> None:
+    query = "SELECT (1 / (500000 - n))::int4 FROM generate_series(1, 1000000) n"
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        async for _ in stream_columns(connection, query, [], ["int4"]):
+            pass
+    assert await connection.fetchval("SELECT 42") == 42
+
+
+@pytest.mark.parametrize("query", ["SELECT NULL::int8", "SELECT NULL::int8 FROM generate_series(1, 900000)"])
+async def test_a_null_in_a_stream_is_refused(connection: asyncpg.Connection, query: str) -> None:
+    with pytest.raises(ValueError, match="COALESCE"):
+        async for _ in stream_columns(connection, query, [], ["int8"], batch_rows=1000):
+            pass

@@ -1,0 +1,308 @@
+"""Formats of readings and latest values: what is asked for, what is answered, and a client that leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import datetime as dt
+import gzip
+import io
+import json
+import urllib.parse
+from typing import Any
+
+import httpx2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from api.app import create_app
+from api.options import ApiOptions
+from sensors.readings import ReadingBatch
+from sensors.times import to_microseconds
+from storage.writer import Batch, write
+from tests.api.answers import NOW, fetch, problem
+from tests.api.conftest import Served, listen
+from tests.cities import City
+
+MINUTE = dt.timedelta(minutes=1)
+TABLES = ["ndjson", "csv", "parquet", "arrow"]
+DAY = {"start": "-PT24H", "kind": "air_quality"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def _readings(city: City) -> None:
+    rows = [("air-2", NOW - n * MINUTE, {"pm2_5": float(n)}) for n in range(1, 4)]
+    rows += [("air-1", NOW - n * MINUTE, {"pm2_5": 10.0 + n, "pm10": 0.5}) for n in range(1, 3)]
+    await city.write("air_quality", rows)
+    await city.write("noise", [("sim-1", NOW - MINUTE, {"laeq": 55.5})])
+
+
+async def text(client: httpx2.AsyncClient, path: str, **parameters: Any) -> httpx2.Response:
+    response = await client.get(f"/api/v1/{path}", params=parameters)
+    assert response.status_code == 200, response.text
+    return response
+
+
+def rows_of(response: httpx2.Response) -> Any:
+    kind = response.headers["content-type"]
+    if kind.startswith("text/csv"):
+        return list(csv.DictReader(io.StringIO(response.text, newline="")))
+    if kind == "application/x-ndjson":
+        return [json.loads(line) for line in response.text.splitlines()]
+    if kind == "application/vnd.apache.parquet":
+        return pa.parquet.read_table(io.BytesIO(response.content)).to_pylist()
+    assert kind == "application/vnd.apache.arrow.stream"
+    return pa.ipc.open_stream(response.content).read_all().to_pylist()
+
+
+@pytest.mark.parametrize("format_", TABLES)
+async def test_readings_of_a_kind_are_in_the_order_of_device_and_time(
+    client: httpx2.AsyncClient, format_: str
+) -> None:
+    rows = rows_of(await text(client, "readings", **DAY, format=format_))
+    assert [(row["device"], float(row["pm2_5"])) for row in rows] == [
+        ("air-1", 12.0),
+        ("air-1", 11.0),
+        ("air-2", 3.0),
+        ("air-2", 2.0),
+        ("air-2", 1.0),
+    ]
+    assert list(rows[0])[:8] == [
+        "device", "district", "longitude", "latitude", "time", "received_at", "pm1", "pm2_5",
+    ]  # fmt: skip
+    assert {row["district"] for row in rows} == {"gate", "golden"}
+    assert {row["longitude"] for row in rows[2:]} <= {None, ""}
+
+
+@pytest.mark.parametrize(
+    ("asked", "devices"),
+    [
+        ({"district": "golden", "kind": "air_quality"}, {"air-2"}),
+        ({"device": "air-1"}, {"air-1"}),
+        ({"device": ["air-1,air-2"]}, {"air-1", "air-2"}),
+        ({"kind": "noise", "simulated": "true"}, {"sim-1"}),
+        ({"kind": "noise", "simulated": "false"}, set()),
+        ({"kind": "weather"}, set()),
+    ],
+)
+async def test_readings_are_of_the_devices_selected(
+    client: httpx2.AsyncClient, asked: dict[str, Any], devices: set[str]
+) -> None:
+    rows = rows_of(await text(client, "readings", **asked, format="ndjson"))
+    assert {row["device"] for row in rows} == devices
+
+
+async def test_newest_first_is_within_each_device(client: httpx2.AsyncClient) -> None:
+    rows = rows_of(await text(client, "readings", **DAY, format="ndjson", order="desc"))
+    assert [row["pm2_5"] for row in rows] == [11.0, 12.0, 1.0, 2.0, 3.0]
+
+
+async def test_units_go_along_with_parquet_and_times_are_utc(client: httpx2.AsyncClient) -> None:
+    response = await text(client, "readings", **DAY, format="parquet")
+    schema = pa.parquet.read_schema(io.BytesIO(response.content))
+    assert schema.field("pm2_5").metadata[b"unit"] == b"ug/m3"
+    assert schema.field("time").type == pa.timestamp("us", "UTC")
+    assert response.headers["content-disposition"] == 'attachment; filename="readings-air_quality.parquet"'
+
+
+async def test_readings_have_places_as_geojson(client: httpx2.AsyncClient) -> None:
+    response = await text(client, "readings", device="air-1", format="geojson")
+    assert response.headers["content-type"] == "application/geo+json"
+    features = response.json()["features"]
+    assert [feature["geometry"]["coordinates"] for feature in features] == [[77.0, 43.48]] * 2
+
+
+@pytest.mark.parametrize("format_", TABLES)
+async def test_latest_values_are_a_row_each(client: httpx2.AsyncClient, format_: str) -> None:
+    rows = rows_of(await text(client, "latest", kind="air_quality", format=format_))
+    found = {(row["device"], row["metric"]): (float(row["value"]), row["unit"]) for row in rows}
+    assert found == {
+        ("air-1", "pm2_5"): (11.0, "ug/m3"),
+        ("air-1", "pm10"): (0.5, "ug/m3"),
+        ("air-2", "pm2_5"): (1.0, "ug/m3"),
+    }
+    assert {float(row["age_seconds"]) for row in rows} == {60.0}
+
+
+@pytest.mark.parametrize(
+    ("accept", "answered"),
+    [
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "application/json"),
+        ("text/*", "text/csv"),
+        ("text/csv;q=0.5, application/x-ndjson", "application/x-ndjson"),
+        ("application/*;q=0.1, text/csv;q=0.2", "text/csv"),
+        ("application/json;q=0, */*;q=0.1", "application/x-ndjson"),
+        ("APPLICATION/VND.APACHE.PARQUET", "application/vnd.apache.parquet"),
+        ("application/x-parquet", "application/vnd.apache.parquet"),
+        ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.stream"),
+        ("application/geo+json", "application/geo+json"),
+    ],
+)
+async def test_the_format_is_what_the_client_accepts_most(
+    client: httpx2.AsyncClient, accept: str, answered: str
+) -> None:
+    response = await client.get("/api/v1/readings?device=air-1", headers={"Accept": accept})
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"].partition(";")[0] == answered
+
+
+async def test_the_parameter_wins_over_the_header(client: httpx2.AsyncClient) -> None:
+    response = await client.get("/api/v1/latest?format=json", headers={"Accept": "text/csv"})
+    assert response.headers["content-type"] == "application/json"
+
+
+async def test_what_can_not_be_given_is_refused_with_what_can(client: httpx2.AsyncClient) -> None:
+    refused = await client.get("/api/v1/latest", headers={"Accept": "application/pdf, text/csv;q=0"})
+    document = problem(refused, 406, "not-acceptable")
+    assert "text/csv" in document["valid"]
+    assert document["nearest"] == "application/json"
+    document = problem(await client.get("/api/v1/latest?format=xlsx"), 422, "invalid-parameter")
+    assert document["valid"] == ["json", "ndjson", "csv", "geojson", "parquet", "arrow"]
+    near = problem(await client.get("/api/v1/latest?format=parket"), 422, "invalid-parameter")
+    assert near["nearest"] == "parquet"
+    problem(await client.get("/api/v1/districts?format=csv"), 422, "invalid-parameter")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("readings", "one device"),
+        ("readings?device=air-1,air-2", "ndjson"),
+        ("readings?kind=air_quality", "ndjson"),
+        ("readings?format=csv", "kind"),
+        ("readings?format=csv&device=air-1,sim-1", "air_quality and noise"),
+        ("readings?format=csv&device=air-1&kind=noise", "air_quality and noise"),
+        ("readings?format=csv&device=air-9", "air-1"),
+        ("readings?format=csv&kind=air_qualty", "air_quality"),
+        ("readings?format=csv&device=air-1&limit=10", "no pages"),
+        ("latest?format=arrow&cursor=x", "no pages"),
+    ],
+)
+async def test_what_a_table_can_not_be_of_is_said(client: httpx2.AsyncClient, path: str, said: str) -> None:
+    assert said in problem(await client.get(f"/api/v1/{path}"), 422, "invalid-parameter")["detail"]
+
+
+async def test_more_readings_than_a_table_may_have_are_refused(application: Served) -> None:
+    async with application(max_stream_rows=4) as client:
+        parameters = {**DAY, "format": "csv"}
+        document = problem(await client.get("/api/v1/readings", params=parameters), 422, "too-large")
+        assert "POST /api/v1/exports" in document["detail"]
+        rows = rows_of(await text(client, "readings", device="air-2", format="csv"))
+        assert len(rows) == 3
+
+
+async def test_no_more_long_answers_are_given_than_there_may_be(application: Served) -> None:
+    async with application(max_streams=0) as client:
+        refused = await client.get("/api/v1/readings?kind=air_quality&format=csv")
+        assert "POST /api/v1/exports" in problem(refused, 503, "unavailable")["detail"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+async def test_texts_are_compressed_for_who_takes_that(client: httpx2.AsyncClient, coding: str) -> None:
+    for path in ("readings?kind=air_quality&format=csv", "metrics"):
+        response = await client.get(f"/api/v1/{path}", headers={"Accept-Encoding": coding})
+        assert response.headers["content-encoding"] == coding
+        assert "Accept-Encoding" in response.headers["vary"]
+    response = await client.get("/api/v1/metrics", headers={"Accept-Encoding": f"{coding};q=0"})
+    assert "content-encoding" not in response.headers
+
+
+async def test_what_is_compressed_already_is_left_alone(client: httpx2.AsyncClient) -> None:
+    response = await text(client, "readings", **DAY, format="parquet")
+    assert "content-encoding" not in response.headers
+    assert response.content.startswith(b"PAR1")
+
+
+# -- a client that goes away ------------------------------------------------------------------------
+
+MANY = 1_500_000
+
+
+@pytest.fixture(scope="module")
+async def _many(city: City) -> None:
+    """More readings than the buffers of all sockets between hold."""
+    kind = city.catalogue.kind_of["weather"]
+    rng = np.random.default_rng(1)
+    start = to_microseconds(NOW - dt.timedelta(days=2))
+    for part in range(15):
+        rows = MANY // 15
+        time = start + (np.arange(rows, dtype=np.int64) + part * rows) * 100_000
+        values = rng.normal(10, 5, (rows, len(kind.columns)))
+        device = np.full(rows, city.number["weather-1"], np.int32)
+        await write(city.ingest, Batch([ReadingBatch(kind, device, time, time, values)]))
+
+
+async def queries(city: City) -> int:
+    return int(
+        await city.owner.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE query ILIKE '%lateral%' AND state <> 'idle' "
+            "AND datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    )
+
+
+@pytest.mark.usefixtures("_many")
+@pytest.mark.parametrize("format_", ["ndjson", "arrow"])
+async def test_a_client_that_leaves_ends_its_query_and_the_connection_serves_the_next(
+    city: City, options: ApiOptions, key: str, format_: str
+) -> None:
+    """The pool has two connections, and six clients leave one after the other."""
+    app = create_app(
+        ApiOptions(options.database_url, pool_size=2, retry_seconds=0.02, max_streams=1), clock=lambda: NOW
+    )
+    path = f"/api/v1/readings?device=weather-1&start=-P3D&format={format_}"
+    async with listen(app) as url:
+        place = urllib.parse.urlsplit(url)
+        for _ in range(6):
+            reader, writer = await asyncio.open_connection(place.hostname, place.port)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\n\r\n".encode())
+            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+            assert await queries(city) == 1
+            writer.transport.abort()
+            async with asyncio.timeout(20):
+                while await queries(city):  # noqa: ASYNC110 - the database tells nobody
+                    await asyncio.sleep(0.02)
+        async with httpx2.AsyncClient(base_url=url, headers={"X-API-Key": key}, timeout=60) as client:
+            latest = await fetch(client, "latest", device="air-1")
+            assert latest["devices"][0]["device"] == "air-1"
+            whole = await text(client, "readings", device="weather-1", start="-P3D", format="arrow")
+    assert pa.ipc.open_stream(whole.content).read_all().num_rows == MANY
+
+
+@pytest.mark.usefixtures("_many")
+async def test_a_slow_client_is_waited_for_without_memory_for_what_it_has_not_taken(
+    city: City, options: ApiOptions, key: str
+) -> None:
+    app = create_app(ApiOptions(options.database_url, pool_size=2, retry_seconds=0.02), clock=lambda: NOW)
+    path = "/api/v1/readings?device=weather-1&start=-P3D&format=csv"
+    async with listen(app) as url:
+        place = urllib.parse.urlsplit(url)
+        reader, writer = await asyncio.open_connection(place.hostname, place.port, limit=1 << 16)
+        writer.write(
+            f"GET {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nAccept-Encoding: gzip\r\n\r\n".encode()
+        )
+        assert b"content-encoding: gzip" in await reader.readuntil(b"\r\n\r\n")
+        # What the server has written and nobody has read is held by sockets and one or two batches.
+        async with asyncio.timeout(20):
+            while await city.owner.fetchval(  # noqa: ASYNC110 - the database tells nobody
+                "SELECT count(*) = 0 FROM pg_stat_activity WHERE query ILIKE '%lateral%' AND state = 'active' "
+                "AND wait_event = 'ClientWrite' AND datname = current_database()"
+            ):
+                await asyncio.sleep(0.02)
+        content = await _chunked(reader)
+        writer.close()
+        await writer.wait_closed()
+    lines = gzip.decompress(content).splitlines()
+    assert len(lines) == MANY + 1
+
+
+async def _chunked(reader: asyncio.StreamReader) -> bytes:
+    pieces = []
+    while size := int(await reader.readline(), 16):
+        pieces.append(await reader.readexactly(size))
+        await reader.readline()
+    return b"".join(pieces)
