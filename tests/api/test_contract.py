@@ -82,6 +82,12 @@ async def _first_export(city: City, options: ApiOptions) -> None:
         len(content),
         hashlib.sha256(content).digest(),
     )
+    # Numbers that the database gives itself begin after it.
+    await city.owner.execute(
+        """
+        SELECT setval(pg_get_serial_sequence('alatau.export', 'export_id'), max(export_id)) FROM alatau.export
+        """
+    )
     assert options.exports is not None
     (options.exports.directory / "export-1.parquet").write_bytes(content)
 
@@ -221,16 +227,16 @@ def body_of(operation: Operation) -> dict[str, st.SearchStrategy[Any]]:
     if request is None:
         return {}
     schema = named(request["content"]["application/json"]["schema"])
+    media_type = st.just("application/json")
+    if "examples" in schema:
+        return {"body": st.sampled_from(schema["examples"]), "media_type": media_type}
     fields = {
         name: st.sampled_from(field["examples"])
         for name, field in schema["properties"].items()
         if "examples" in field
     }
     required = {name: fields.pop(name) for name in schema["required"]}
-    return {
-        "body": st.fixed_dictionaries(required, optional=fields),
-        "media_type": st.just("application/json"),
-    }
+    return {"body": st.fixed_dictionaries(required, optional=fields), "media_type": media_type}
 
 
 def cases_of(operation: Operation) -> st.SearchStrategy[AnyCase]:
