@@ -99,9 +99,10 @@ def create_app(
     problems.install(app)
     for media_type in (Format.NDJSON.media_type, Format.CSV.media_type, problems.MEDIA_TYPE):
         add_compress_type(media_type)
-    # The last is the outermost. What is compressed differs, and so does its validator.
-    app.add_middleware(CompressMiddleware)
+    # The last is the outermost. Validators are of answers as they are before they are compressed: gzip writes the
+    # time into them.
     app.add_middleware(Caching)
+    app.add_middleware(CompressMiddleware)
     app.add_middleware(Exchange, max_body_bytes=options.max_body_bytes)
     app.add_middleware(Edge, metrics=metrics)
     app.include_router(health.router)
