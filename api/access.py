@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Security
+from fastapi import Depends, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from api.problems import ProblemError, ProblemType
 from api.services import Api, Services
-from storage.api_keys import is_valid_key
+from storage.api_keys import find_key_name
 
 _BEARER = HTTPBearer(auto_error=False, description="Authorization: Bearer KEY")
 _HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key in a header of its own")
@@ -20,10 +20,13 @@ async def require_key(
     api: Api,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     header: Annotated[str | None, Security(_HEADER)],
-) -> AsyncIterator[None]:
-    """Refuse a request without a valid key, or with one that has too many under way; it counts to its end."""
+) -> AsyncIterator[str]:
+    """Give the name of the request's key; it counts to the request's end.
+
+    Refuse a request without a valid key, or with one that has too many under way.
+    """
     key = bearer.credentials if bearer else header
-    if not key or not await _is_valid(key, api):
+    if not key or (name := await _name_of(key, api)) is None:
         raise _unauthorized(key)
     with api.turns.take(key) as is_admitted:
         if not is_admitted:
@@ -32,17 +35,18 @@ async def require_key(
                 f"{api.turns.most} requests with this key are under way already; wait for one of them",
                 headers={"Retry-After": "1"},
             )
-        yield
+        yield name
 
 
-async def _is_valid(key: str, api: Services) -> bool:
-    if api.keys.knows(key):
-        return True
+async def _name_of(key: str, api: Services) -> str | None:
+    """Return the name of a valid key, None for one that is not."""
+    if (known := api.keys.name_of(key)) is not None:
+        return known
     async with api.database.connection() as connection:
-        is_valid = await is_valid_key(connection, key)
-    if is_valid:
-        api.keys.remember(key)
-    return is_valid
+        name = await find_key_name(connection, key)
+    if name is not None:
+        api.keys.remember(key, name)
+    return name
 
 
 def _unauthorized(key: str | None) -> ProblemError:
@@ -52,3 +56,7 @@ def _unauthorized(key: str | None) -> ProblemError:
         f'{what}; send "Authorization: Bearer KEY" or "X-API-Key: KEY"',
         headers={"WWW-Authenticate": 'Bearer realm="alatau"'},
     )
+
+
+# The name of the key that the request came with.
+Caller = Annotated[str, Depends(require_key)]

@@ -15,16 +15,20 @@ from starlette_compress import CompressMiddleware, add_compress_type
 
 from api import (
     city,
+    corrections,
     dead_letters,
     description,
     devices,
     exports,
     gaps,
     health,
+    heatmap,
     latest,
     problems,
+    quality,
     readings,
     series,
+    top,
 )
 from api.access import require_key
 from api.caching import Caching
@@ -101,7 +105,20 @@ def create_app(
     app.add_middleware(Exchange, max_body_bytes=options.max_body_bytes)
     app.add_middleware(Edge, metrics=metrics)
     app.include_router(health.router)
-    for module in (city, devices, latest, readings, series, exports, dead_letters, gaps):
+    for module in (
+        city,
+        devices,
+        latest,
+        readings,
+        series,
+        top,
+        heatmap,
+        quality,
+        exports,
+        corrections,
+        dead_letters,
+        gaps,
+    ):
         app.include_router(
             module.router,
             dependencies=[Depends(require_key), Depends(problems.refuse_unknown_parameters)],

@@ -16,8 +16,14 @@ def encode_cursor(scope: str, *position: str | int) -> str:
     return base64.urlsafe_b64encode(orjson.dumps([scope, *position])).decode().rstrip("=")
 
 
-def decode_cursor(cursor: str, scope: str, *types: type) -> list[Any]:
-    """Return the position of a cursor, its parts of ``types``. Raises a problem if it is of another list."""
+_OF_PAGES = 'take "next" of the page before, or leave it out'
+
+
+def decode_cursor(
+    cursor: str, scope: str, *types: type, parameter: str = "cursor", advice: str = _OF_PAGES
+) -> list[Any]:
+    """Return the position of a cursor, its parts of ``types``. Raises a problem of the ``parameter`` that
+    brought it if it is of another list."""
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         found, *position = orjson.loads(raw)
@@ -25,9 +31,7 @@ def decode_cursor(cursor: str, scope: str, *types: type) -> list[Any]:
             return _storable(position)
     except (ValueError, TypeError, binascii.Error):
         pass
-    raise invalid_parameter(
-        "cursor", 'is not one that this list gave; take "next" of the page before, or leave it out'
-    )
+    raise invalid_parameter(parameter, f"is not one that this list gave; {advice}")
 
 
 def _storable(position: list[Any]) -> list[Any]:

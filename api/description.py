@@ -39,7 +39,6 @@ _EXAMPLES: Mapping[str, Any] = {
     "district": "gate",
     "end": "now",
     "kind": "air_quality",
-    "limit": 10,
     "metric": "pm2_5",
     "number": 1,
     "start": "-PT6H",

@@ -18,19 +18,20 @@ class KeyCache:
         self._size = size
         self._seconds = seconds
         self._monotonic = monotonic
-        self._expires: OrderedDict[bytes, float] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[float, str]] = OrderedDict()  # until when, and the name
 
-    def knows(self, key: str) -> bool:
-        """Return whether the key was valid a moment ago."""
-        return self._expires.get(_digest(key), 0.0) > self._monotonic()
+    def name_of(self, key: str) -> str | None:
+        """Return the name of a key that was valid a moment ago, else None."""
+        expires, name = self._known.get(_digest(key), (0.0, ""))
+        return name if expires > self._monotonic() else None
 
-    def remember(self, key: str) -> None:
+    def remember(self, key: str, name: str) -> None:
         """Note that a key is valid now; the oldest is forgotten."""
         digest = _digest(key)
-        self._expires[digest] = self._monotonic() + self._seconds
-        self._expires.move_to_end(digest)
-        while len(self._expires) > self._size:
-            self._expires.popitem(last=False)
+        self._known[digest] = (self._monotonic() + self._seconds, name)
+        self._known.move_to_end(digest)
+        while len(self._known) > self._size:
+            self._known.popitem(last=False)
 
 
 class KeyTurns:

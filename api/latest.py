@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from api.contract import PREFIX
@@ -15,11 +16,13 @@ from api.cursors import decode_cursor, encode_cursor
 from api.formats import Format, wanted_format
 from api.latest_table import COLUMNS, latest_batch
 from api.parameters import refuse_paging, require_devices, require_known, split_list
+from api.problems import invalid_parameter
 from api.responses import GEOJSON, answer, feature, feature_collection, next_page, point
+from api.selection import SelectionParameters, understand_selection
 from api.services import Api, Services
 from api.tables import TABLE_FORMATS, Batch, Table, table_response
 from sensors.catalogue import Catalogue
-from storage.latest_values import LatestReading, list_latest
+from storage.latest_values import LatestReading, list_latest, now_changing
 from storage.selection import Selection
 
 router = APIRouter(prefix=PREFIX, tags=["readings"])
@@ -27,18 +30,18 @@ router = APIRouter(prefix=PREFIX, tags=["readings"])
 _SCOPE = "latest"
 _FORMATS = (Format.JSON, Format.GEOJSON, *TABLE_FORMATS)
 _TABLE_PAGE = 1000
-# A device may be late once or twice; the third time it is worth a look.
+# A device may be late once or twice; the third time it is worth a look. Within a minute nobody looks.
 _STALE_AFTER_INTERVALS = 3
+_STALE_AFTER_SECONDS = 60
 
 
-class LatestFilter(BaseModel):
+class LatestFilter(SelectionParameters):
     """Which devices and metrics, page by page. Lists are repeated or separated by commas."""
 
-    kind: list[str] = []
-    district: list[str] = []
-    device: list[str] = []
     metric: list[str] = Field([], description="Only these, of devices that have a value of one of them.")
-    simulated: bool | None = None
+    since: str | None = Field(
+        None, description="`cursor` of an earlier answer to the same question: only what changed since."
+    )
     format: Format | None = None
     cursor: str | None = Field(None, description="`next` of the page before; JSON and GeoJSON only.")
     limit: int = Field(100, ge=1, le=1000, description="Of a page; JSON and GeoJSON only.")
@@ -48,33 +51,57 @@ class LatestFilter(BaseModel):
 async def get_latest(request: Request, api: Api, query: Annotated[LatestFilter, Query()]) -> Response:
     """Return the newest value of each metric of each device, by the time that the device gave it.
 
-    As JSON and GeoJSON page by page, device by device; in any other format one row for each value, all of them.
+    As JSON and GeoJSON page by page, device by device; in any other format one row for each value, all of them. The
+    last page has a `cursor`: with `since` of that, the same question is answered with what changed.
     """
     format_ = wanted_format(request, query.format, _FORMATS)
     catalogue, now = api.catalogue, api.clock()
     metrics = split_list(query.metric)
-    selection = Selection(
-        split_list(query.kind), split_list(query.district), split_list(query.device), query.simulated
-    )
-    require_known("kind", selection.kinds, catalogue.kind_of)
-    require_known("district", selection.districts, catalogue.district_of)
     require_known("metric", metrics, catalogue.metric_of)
+    selection = understand_selection(query, catalogue)
     if format_ in TABLE_FORMATS:
         refuse_paging(query, format_)
         return await table_response(Table("latest", COLUMNS, _batches(api, selection, metrics)), format_)
-    after = decode_cursor(query.cursor, _SCOPE, str)[0] if query.cursor else ""
+    changes = _scope_of_changes(selection, metrics)
+    since = _since(query.since, changes)
+    after, begun = decode_cursor(query.cursor, _SCOPE, str, int) if query.cursor else ("", None)
     async with api.database.connection() as connection:
         await require_devices(connection, selection.devices)
+        changing = await now_changing(connection)
+        if since is not None and since > changing:
+            raise invalid_parameter("since", f"the database has been restored since; {_AGAIN}")
         readings = await list_latest(
-            connection, catalogue, selection, metrics, after=after, limit=query.limit
+            connection, catalogue, selection, metrics, since=since, after=after, limit=query.limit
         )
-    cursor = encode_cursor(_SCOPE, readings[-1].device) if len(readings) == query.limit else None
+    # What changes between two pages is in neither: the changes begin with the first.
+    begun = changing if begun is None else begun
+    is_last = len(readings) < query.limit
+    members = {
+        "next": None if is_last else encode_cursor(_SCOPE, readings[-1].device, begun),
+        "cursor": encode_cursor(changes, begun) if is_last else None,
+    }
     devices = [_shape(reading, catalogue, now) for reading in readings]
-    headers = next_page(request, cursor)
+    headers = next_page(request, members["next"])
     if format_ is Format.GEOJSON:
         features = [feature(point(device["position"]), device, device["device"]) for device in devices]
-        return answer(feature_collection(features, next=cursor), headers=headers, media_type=GEOJSON)
-    return answer({"devices": devices, "next": cursor}, headers=headers)
+        return answer(feature_collection(features, **members), headers=headers, media_type=GEOJSON)
+    return answer({"devices": devices, **members}, headers=headers)
+
+
+_AGAIN = 'take "cursor" of an answer to the same question, or leave it out'
+
+
+def _scope_of_changes(selection: Selection, metrics: Sequence[str]) -> str:
+    """Return the scope of a question's changes: those of another one would lack what that did not ask for."""
+    question = repr((selection, metrics)).encode()
+    return f"changes {hashlib.blake2s(question, digest_size=8).hexdigest()}"
+
+
+def _since(cursor: str | None, scope: str) -> int | None:
+    if cursor is None:
+        return None
+    (since,) = decode_cursor(cursor, scope, int, parameter="since", advice=_AGAIN)
+    return int(since)
 
 
 async def _batches(
@@ -93,7 +120,7 @@ async def _batches(
 def _shape(reading: LatestReading, catalogue: Catalogue, now: dt.datetime) -> dict[str, Any]:
     def age(time: dt.datetime) -> dict[str, Any]:
         seconds = (now - time).total_seconds()
-        is_stale = seconds > _STALE_AFTER_INTERVALS * reading.interval_seconds
+        is_stale = seconds > max(_STALE_AFTER_INTERVALS * reading.interval_seconds, _STALE_AFTER_SECONDS)
         return {"time": time, "age_seconds": seconds, "stale": is_stale}
 
     return {

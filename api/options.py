@@ -49,6 +49,7 @@ class ApiOptions:
     exports: ExportOptions | None = None
     max_concurrent_per_key: int = 8  # fewer than the pool has, so that one key cannot take all
     max_body_bytes: int = 1 << 20
+    max_quality_readings: int = 2_000_000  # that one answer about quality looks at
 
 
 class DeviceAccounts(Protocol):

@@ -23,7 +23,7 @@ class BrokerOptions:
     data_dir: pathlib.Path
     plugin: pathlib.Path
     address: str = "127.0.0.1"
-    autosave_seconds: int = 1
+    autosave_seconds: int = 30
     max_packet_bytes: int = 262_144
     # Where the broker sees ``data_dir``, when that is elsewhere than here: in a container.
     seen_as: pathlib.PurePosixPath | None = None
@@ -64,7 +64,9 @@ max_queued_bytes {_QUEUED_BYTES}
 max_packet_size {options.max_packet_bytes}
 persistent_client_expiration 7d
 
-# After a crash of the broker, what was accepted within the last autosave is gone: docs/operations.md.
+# After a crash of the broker, what was accepted since the last save and not handed over is gone: docs/delivery.md.
+# Not more often: a save takes as long as the queue is large, and while one takes longer than the interval, Mosquitto
+# does nothing else.
 persistence true
 persistence_location {seen}/
 autosave_interval {options.autosave_seconds}

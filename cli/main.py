@@ -8,6 +8,7 @@ import typer
 
 from cli import (
     administration,
+    correct,
     deployment,
     development,
     diagnosis,
@@ -16,6 +17,7 @@ from cli import (
     maintenance,
     publishing,
     query,
+    retention,
     services,
     up,
 )
@@ -38,9 +40,11 @@ for module in (
     services,
     maintenance,
     publishing,
+    retention,
     query,
     export,
     administration,
+    correct,
     gaps,
     deployment,
     development,

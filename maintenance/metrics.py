@@ -55,6 +55,23 @@ class MaintenanceMetrics:
             ["kind"],
             registry=self.registry,
         )
+        self.dropped_chunks = Counter(
+            "alatau_maintenance_chunks_dropped",
+            "Chunks that retention dropped.",
+            ["tier"],
+            registry=self.registry,
+        )
+        self.dropped_bytes = Counter(
+            "alatau_maintenance_bytes_dropped",
+            "Bytes of chunks that retention dropped.",
+            ["tier"],
+            registry=self.registry,
+        )
+        self.compressed_chunks = Counter(
+            "alatau_maintenance_chunks_compressed",
+            "Chunks of readings that were compressed.",
+            registry=self.registry,
+        )
         self.failing: dict[str, str] = {}  # by loop, what its last round failed with
 
     def succeeded(self, loop: str, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -14,5 +15,9 @@ class MaintenanceOptions:
     rollup_seconds: float = 5.0  # between two rounds of the rollups
     rollup_grace_seconds: float = 15.0  # from the end of a bucket until it is made
     watch_seconds: float = 5.0  # how often it is looked whether the database answers
+    retention_seconds: float = 3600.0  # between two rounds
+    compression_seconds: float = 3600.0
+    # Later than nearly everything comes late: what comes later still is stored all the same, at a greater cost.
+    compress_after: dt.timedelta = dt.timedelta(days=7)
     status_host: str = "127.0.0.1"
     status_port: int | None = None

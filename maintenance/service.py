@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import structlog
 
+from maintenance.compression import compression_loop
 from maintenance.loops import Loop
 from maintenance.metrics import MaintenanceMetrics
 from maintenance.options import MaintenanceOptions
 from maintenance.refresher import Refresher
+from maintenance.retention import retention_loop
 from storage.database import connect, read_edition
 from storage.deadline import deadline
 from storage.errors import StorageError, classify
@@ -34,7 +36,11 @@ class Readiness(NamedTuple):
 
 def build_loops(options: MaintenanceOptions, metrics: MaintenanceMetrics) -> list[Loop]:
     """Return every loop, in the order in which they begin."""
-    return [Refresher(options, metrics)]
+    return [
+        Refresher(options, metrics),
+        retention_loop(options, metrics),
+        compression_loop(options, metrics),
+    ]
 
 
 class Maintenance:

@@ -34,12 +34,18 @@ async def store_key(connection: Connection, key: str, name: str) -> None:
     )
 
 
-async def is_valid_key(connection: Connection, key: str) -> bool:
-    """Return whether a key was stored and has not expired."""
+async def find_key_name(connection: Connection, key: str) -> str | None:
+    """Return the name under which a key was stored, or None when it was not or has expired."""
     if (match := _KEY.fullmatch(key)) is None:
-        return False
-    stored = await connection.fetchval(
-        "SELECT hash FROM alatau.api_key WHERE prefix = $1 AND (expires_at IS NULL OR expires_at > now())",
+        return None
+    stored = await connection.fetchrow(
+        """
+        SELECT hash, name FROM alatau.api_key
+        WHERE prefix = $1 AND (expires_at IS NULL OR expires_at > now())
+        """,
         match[1],
     )
-    return stored is not None and hmac.compare_digest(stored, _digest(key))
+    if stored is None or not hmac.compare_digest(stored["hash"], _digest(key)):
+        return None
+    name: str = stored["name"]
+    return name

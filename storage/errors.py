@@ -2,6 +2,7 @@
 
 StorageError
 ├── RetryableError   the same again may succeed: connection lost, server starting, deadlock, disk full
+│   └── BusyError    somebody has held for long what it needs
 └── PermanentError   the same again fails again: a row that violates a constraint, a missing table
 """
 
@@ -24,6 +25,10 @@ class StorageError(AlatauError):
 
 class RetryableError(StorageError):
     """The same again may succeed."""
+
+
+class BusyError(RetryableError):
+    """Somebody has held for long what it needs; nothing was done."""
 
 
 class PermanentError(StorageError):

@@ -13,7 +13,8 @@ from storage.copy import BEGINNING_OF_TIME, Column, copy_stream, encode_rows
 from storage.kinds import table
 
 _STAGE = "latest_stage"
-_MERGE = "INSERT INTO alatau.latest AS old (device_id, time, received_at, times, values)"
+_COLUMNS = "device_id, time, received_at, times, values"
+_MERGE = f"INSERT INTO alatau.latest AS old ({_COLUMNS})"
 
 
 def newest_values(batches: Sequence[ReadingBatch]) -> list[Column]:
@@ -45,7 +46,10 @@ async def flush_latest(connection: asyncpg.Connection, batches: Sequence[Reading
     rows = 0 if device is None else len(device)
     async with connection.transaction():
         await connection.execute(
-            f"CREATE TEMPORARY TABLE IF NOT EXISTS {_STAGE} (LIKE alatau.latest) ON COMMIT DELETE ROWS"
+            f"""
+            CREATE TEMPORARY TABLE IF NOT EXISTS {_STAGE} (LIKE alatau.latest INCLUDING DEFAULTS)
+            ON COMMIT DELETE ROWS
+            """
         )
         await connection.copy_to_table(
             _STAGE,
@@ -55,7 +59,7 @@ async def flush_latest(connection: asyncpg.Connection, batches: Sequence[Reading
         )
         # In the order of their numbers, so that two workers never wait for each other in a circle.
         await connection.execute(
-            f"{_MERGE} SELECT * FROM {_STAGE} ORDER BY device_id {_on_conflict(batches[0].kind)}"
+            f"{_MERGE} SELECT {_COLUMNS} FROM {_STAGE} ORDER BY device_id {_on_conflict(batches[0].kind)}"
         )
 
 
@@ -73,7 +77,8 @@ def _on_conflict(kind: Kind) -> str:
             received_at = CASE WHEN EXCLUDED.time > old.time
                                THEN EXCLUDED.received_at ELSE old.received_at END,
             times = ARRAY[{", ".join(times)}],
-            values = ARRAY[{", ".join(values)}]
+            values = ARRAY[{", ".join(values)}],
+            changed = EXCLUDED.changed
         WHERE {" OR ".join(newer)}
     """
 

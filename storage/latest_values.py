@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from sensors.catalogue import Catalogue
 from storage.kinds import Connection
-from storage.selection import Selection
+from storage.selection import Selection, condition
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,18 +34,29 @@ class LatestReading:
     values: dict[str, LatestValue]
 
 
+async def now_changing(connection: Connection) -> int:
+    """Return a number that no change of a latest value is below which is not yet visible.
+
+    Ask before reading: every transaction under way has this number or a higher one, and so has every later one.
+    """
+    number = await connection.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::int8")
+    return int(number)
+
+
 async def list_latest(
     connection: Connection,
     catalogue: Catalogue,
     selection: Selection,
     metrics: Sequence[str] = (),
     *,
+    since: int | None = None,
     after: str = "",
     limit: int = 100,
 ) -> list[LatestReading]:
     """Return the latest values of devices in the order of their ids: a keyset, never an offset.
 
-    With ``metrics``, only devices that have a value of one of them, and only these values.
+    With ``metrics``, only devices that have a value of one of them, and only these values. With ``since``, a
+    number of ``now_changing``, all that have changed since it was asked for, and perhaps some before.
     """
     # PostgreSQL counts from one.
     places = [
@@ -54,29 +65,25 @@ async def list_latest(
         for metric in metrics
         if metric in kind.index
     ]
+    selected, arguments = condition(selection, 7)
     rows = await connection.fetch(
-        """
-        SELECT d.id, d.kind, d.district, d.longitude, d.latitude, d.interval_seconds, d.simulated,
+        f"""
+        SELECT device.id, kind, district, longitude, latitude, interval_seconds, simulated,
                l.time, l.received_at, l.times, l.values
-        FROM alatau.device d JOIN alatau.latest l USING (device_id)
-        WHERE d.id > $1 AND (cardinality($2::text[]) = 0 OR d.kind = ANY($2))
-              AND (cardinality($3::text[]) = 0 OR d.district = ANY($3))
-              AND (cardinality($4::text[]) = 0 OR d.id = ANY($4))
-              AND ($5::boolean IS NULL OR d.simulated = $5)
-              AND ($6 OR EXISTS (
-                  SELECT FROM unnest($7::text[], $8::int[]) AS place (kind, position)
-                  WHERE place.kind = d.kind AND l.times[place.position] > '-infinity'))
-        ORDER BY d.id LIMIT $9
+        FROM alatau.device JOIN alatau.latest l USING (device_id)
+        WHERE device.id > $1 AND {selected} AND l.changed >= $2
+              AND ($3 OR EXISTS (
+                  SELECT FROM unnest($4::text[], $5::int[]) AS place (kind, position)
+                  WHERE place.kind = device.kind AND l.times[place.position] > '-infinity'))
+        ORDER BY device.id LIMIT $6
         """,
         after,
-        selection.kinds,
-        selection.districts,
-        selection.devices,
-        selection.simulated,
+        0 if since is None else since,
         not metrics,
         [kind for kind, _ in places],
         [position for _, position in places],
         limit,
+        *arguments,
     )
     return [
         LatestReading(

@@ -21,7 +21,8 @@ from storage.rollup_marks import as_microseconds, as_timestamp
 from storage.rollup_progress import Progress, read_progress
 from storage.rollup_tables import Tier, edges_of, floor_to
 
-_LOCK_TIMEOUT = "2s"
+# Writers queue behind us: no longer than they would notice.
+_LOCK_TIMEOUT = "500ms"
 _MARKS = 20_000  # of one transaction
 
 
@@ -50,7 +51,7 @@ async def move_bound(connection: asyncpg.Connection, kinds: Sequence[str], zone:
     """Let writers note what they write before a time (Unix µs); never moves back. ``zone`` is the city's.
 
     A kind keeps the zone of its first time: a city that changes its zone keeps the days that it had.
-    Waits for the writes under way, for two seconds at most. Raises asyncpg.LockNotAvailableError.
+    Waits for the writes under way, for half a second at most. Raises asyncpg.LockNotAvailableError.
     """
     async with connection.transaction():
         await connection.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")

@@ -23,6 +23,8 @@ EARTH_RADIUS = 6_371_008.8
 ALWAYS = np.iinfo(np.int64).min
 # Degrees by which a box is wider than the circle within, so that rounding leaves nothing out.
 _MARGIN = 1e-9
+# PostgreSQL's polygons take areas below a millionth for nothing, and a corner of a street in degrees is less.
+_FINE = 1e6
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -119,17 +121,31 @@ def _by_place(selection: Selection, device: str, arguments: _Arguments) -> Itera
         longitudes, latitudes = zip(*selection.polygon, strict=True)
         box = (min(longitudes), min(latitudes), max(longitudes), max(latitudes))
         yield _in_box(box, device, arguments)
-        ring = arguments.add(asyncpg.Polygon(*selection.polygon), "polygon")
-        yield f"{ring} @> point({device}.longitude, {device}.latitude)"
+        vertices = [(_rounded(east) * _FINE, _rounded(north) * _FINE) for east, north in selection.polygon]
+        ring = arguments.add(asyncpg.Polygon(*vertices), "polygon")
+        east, north = _position(device)
+        yield f"{ring} @> point({east} * {_FINE}, {north} * {_FINE})"
 
 
 def _distance(near: tuple[float, float, float], device: str, arguments: _Arguments) -> str:
     """Return SQL of the haversine from the device to a place, in metres."""
-    longitude, latitude = arguments.add(near[0], "float8"), arguments.add(near[1], "float8")
+    longitude, latitude = (arguments.add(_rounded(degrees), "float8") for degrees in near[:2])
+    east, north = _position(device)
     return f"""
-        {2 * EARTH_RADIUS} * asin(sqrt(least(1, sind(({device}.latitude - {latitude}) / 2) ^ 2
-        + cosd({device}.latitude) * cosd({latitude}) * sind(({device}.longitude - {longitude}) / 2) ^ 2)))
+        {2 * EARTH_RADIUS} * asin(sqrt(least(1, sind(({north} - {latitude}) / 2) ^ 2
+        + cosd({north}) * cosd({latitude}) * sind(({east} - {longitude}) / 2) ^ 2)))
     """
+
+
+def _rounded(degrees: float) -> float:
+    """Return degrees that differ from others by nothing or by more than 1e-14: PostgreSQL does not round a
+    product that is too small for a float to zero, it fails."""
+    return degrees + 256 - 256
+
+
+def _position(device: str) -> tuple[str, str]:
+    """Return SQL of a device's longitude and latitude, rounded."""
+    return f"({device}.longitude + 256 - 256)", f"({device}.latitude + 256 - 256)"
 
 
 def _in_box(box: tuple[float, float, float, float], device: str, arguments: _Arguments) -> str:

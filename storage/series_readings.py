@@ -19,6 +19,8 @@ from storage.series_query import OF_READINGS, Aggregate, SeriesQuery, TooManyRea
 
 # A value is worth something for a day after it was read, and no longer.
 CARRY = DAY
+# Devices may be silent: refused unread are only questions that come out above by so much.
+_CERTAINLY = 2
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -49,8 +51,24 @@ class _Track:
 
 
 async def read_followed(connection: Connection, query: SeriesQuery, plan: Plan) -> list[Followed]:
-    """Return what follows readings, of each metric. Raises TooManyReadingsError."""
+    """Return what follows readings, of each metric. Raises TooManyReadingsError, at once where it can be foreseen."""
+    if await _foreseen(connection, query) > _CERTAINLY * query.most_rows:
+        raise TooManyReadingsError(query.most_rows)
     return [await _follow_metric(connection, query, plan, metric) for metric in query.metrics]
+
+
+async def _foreseen(connection: Connection, query: SeriesQuery) -> float:
+    """Return how many readings the devices' intervals let expect."""
+    arguments = Arguments()
+    kinds = arguments.add([kind.name for kind in query.kinds], "text[]")
+    rate: float | None = await connection.fetchval(
+        f"""
+        SELECT sum(1 / interval_seconds) FROM alatau.device
+        WHERE kind = ANY({kinds}) AND {arguments.select(query.selection)}
+        """,
+        *arguments.values,
+    )
+    return (rate or 0.0) * (query.known_to - query.start) / SECOND
 
 
 async def _follow_metric(connection: Connection, query: SeriesQuery, plan: Plan, metric: str) -> Followed:

@@ -22,6 +22,11 @@ GRANT SELECT ON alatau.rollup_dirty TO alatau_api;
 GRANT EXECUTE ON FUNCTION alatau.begin_write() TO alatau_ingest;
 GRANT SELECT, INSERT, UPDATE, DELETE ON alatau.rollup_progress, alatau.rollup_dirty TO alatau_maintenance;
 
+GRANT EXECUTE ON FUNCTION alatau.apply_retention(text, text), alatau.compress_oldest(text, interval)
+    TO alatau_maintenance;
+GRANT SELECT ON alatau.correction TO alatau_api;
+GRANT EXECUTE ON FUNCTION alatau.correct(
+    text, timestamptz, timestamptz, jsonb, text, text, text[], float8, float8) TO alatau_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON alatau.export TO alatau_api;
 
 GRANT USAGE ON SCHEMA rollup TO alatau_api, alatau_maintenance;

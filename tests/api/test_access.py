@@ -69,26 +69,27 @@ async def test_a_revoked_key_is_refused_when_it_is_no_longer_remembered(
 def test_keys_are_remembered_for_their_time_and_no_longer() -> None:
     now = [100.0]
     cache = KeyCache(size=2, seconds=30, monotonic=lambda: now[0])
-    cache.remember("a")
-    assert cache.knows("a")
-    assert not cache.knows("b")
+    cache.remember("a", "anna")
+    assert cache.name_of("a") == "anna"
+    assert cache.name_of("b") is None
     now[0] += 30
-    assert not cache.knows("a")
+    assert cache.name_of("a") is None
 
 
 def test_the_memory_of_keys_is_bounded_and_forgets_the_oldest() -> None:
     cache = KeyCache(size=2, seconds=30, monotonic=lambda: 0.0)
     for key in ("a", "b", "a", "c"):
-        cache.remember(key)
-    assert [cache.knows(key) for key in "abc"] == [True, False, True]
+        cache.remember(key, key)
+    assert [cache.name_of(key) for key in "abc"] == ["a", None, "c"]
 
 
-async def test_keyed_answers_are_not_to_be_stored(client: httpx2.AsyncClient) -> None:
+async def test_keyed_answers_are_for_one_client_and_asked_about_each_time(client: httpx2.AsyncClient) -> None:
     response = await client.get("/api/v1/kinds")
-    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["cache-control"] == "private, no-cache"
     assert response.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_many_requests_at_once_share_the_pool(client: httpx2.AsyncClient) -> None:
-    responses = await asyncio.gather(*(client.get("/api/v1/devices") for _ in range(40)))
+async def test_many_requests_at_once_share_the_pool(application: Served) -> None:
+    async with application(max_concurrent_per_key=40) as client:
+        responses = await asyncio.gather(*(client.get("/api/v1/devices") for _ in range(40)))
     assert {response.status_code for response in responses} == {200}

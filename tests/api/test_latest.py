@@ -6,7 +6,9 @@ import httpx2
 import pytest
 
 from sensors.catalogue import parse_city_file
+from sensors.kinds import DeviceSpec
 from storage.catalogue import apply_city_file
+from storage.devices import register_devices
 from tests.api.answers import NOW, every_page, fetch
 from tests.api.conftest import Served
 from tests.cities import City
@@ -76,6 +78,14 @@ async def test_a_device_silent_for_more_than_three_intervals_is_stale(client: ht
         ({"metric": "temperature"}, {"air-1", "air-2", "weather-1"}),
         ({"simulated": "true"}, set()),
         ({"metric": "laeq"}, set()),
+        ({"bbox": "76.9,43.4,77.1,43.5"}, {"air-1"}),
+        ({"bbox": "77.1,43.4,76.9,43.5"}, set()),
+        ({"near": "77.001,43.48,100"}, {"air-1"}),
+        ({"near": "77.001,43.48,50"}, set()),
+        ({"polygon": "76.9,43.4 77.1,43.4 77.0,43.6"}, {"air-1"}),
+        ({"polygon": "76.9,43.4 76.95,43.4 76.9,43.6 76.9,43.4"}, set()),
+        ({"tag": "pole:7"}, {"air-2"}),
+        ({"tag": ["pole:7", "pole:8"]}, set()),
     ],
 )
 async def test_latest_values_are_filtered(
@@ -83,6 +93,18 @@ async def test_latest_values_are_filtered(
 ) -> None:
     devices = (await fetch(client, "latest", **parameters))["devices"]
     assert {device["device"] for device in devices} == expected
+
+
+async def test_a_value_is_not_stale_within_a_minute_however_short_the_interval(
+    client: httpx2.AsyncClient, city: City
+) -> None:
+    for seconds, is_stale in ((60, False), (61, True)):
+        spec = DeviceSpec(f"fast-{seconds}", "noise", "gate", interval="PT1S")
+        city.number.update(await register_devices(city.owner, [spec], city.catalogue))
+        await city.write("noise", [(spec.id, NOW - dt.timedelta(seconds=seconds), {"laeq": 50.0})])
+        (device,) = (await fetch(client, "latest", device=spec.id))["devices"]
+        assert device["stale"] == device["values"]["laeq"]["stale"] == is_stale
+    await city.owner.execute("DELETE FROM alatau.device WHERE id LIKE 'fast-%'")
 
 
 async def test_only_the_metrics_asked_for_are_shown(client: httpx2.AsyncClient) -> None:

@@ -69,6 +69,21 @@ async def test_the_next_page_keeps_the_range_of_the_first(client: httpx2.AsyncCl
     assert [time[14:16] for page in pages for time in page["time"]] == ["55", "56", "57", "58"]
 
 
+async def test_what_is_stored_between_two_pages_moves_none_of_the_others(
+    client: httpx2.AsyncClient, city: City
+) -> None:
+    start, end = NOW - dt.timedelta(days=3), NOW - dt.timedelta(days=2)
+    moments = [start + n * MINUTE for n in (1, 2, 3, 4)]
+    await city.write("air_quality", [("air-2", moment, {"pm10": 1.0}) for moment in moments])
+    for order, late in (("asc", MINUTE / 2), ("desc", MINUTE * 9)):
+        range_ = {"device": "air-2", "start": start.isoformat(), "end": end.isoformat(), "order": order}
+        before = (await fetch(client, "readings", **range_))["time"]
+        first = await fetch(client, "readings", **range_, limit=2)
+        await city.write("air_quality", [("air-2", start + late, {"pm10": 2.0})])
+        rest = await fetch(client, "readings", **range_, limit=20, cursor=first["next"])
+        assert [*first["time"], *rest["time"]] == before
+
+
 async def test_a_device_without_readings_has_empty_columns(client: httpx2.AsyncClient) -> None:
     answer = await fetch(client, "readings", device="weather-1")
     assert answer["time"] == []

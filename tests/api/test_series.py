@@ -40,7 +40,7 @@ async def test_a_series_says_all_that_it_is(client: httpx2.AsyncClient) -> None:
         "end": "2026-01-15T12:00:00Z",
         "step": "PT1H",
         "tz": "Asia/Almaty",
-        "source": "raw",
+        "source": ["raw"],
         "groups": [
             {
                 "group": {"district": "gate"},
@@ -49,6 +49,8 @@ async def test_a_series_says_all_that_it_is(client: httpx2.AsyncClient) -> None:
                 "start": ["2026-01-15T15:00:00+05:00", "2026-01-15T16:00:00+05:00"],
                 "end": ["2026-01-15T16:00:00+05:00", "2026-01-15T17:00:00+05:00"],
                 "count": [1, 1],
+                # Of 60 that its interval of a minute lets expect.
+                "coverage": [pytest.approx(1 / 60), pytest.approx(1 / 60)],
                 "avg": [10.0, 20.0],
                 "min": [10.0, 20.0],
                 "max": [10.0, 20.0],
@@ -61,6 +63,7 @@ async def test_a_series_says_all_that_it_is(client: httpx2.AsyncClient) -> None:
                 "start": ["2026-01-15T15:00:00+05:00", "2026-01-15T16:00:00+05:00"],
                 "end": ["2026-01-15T16:00:00+05:00", "2026-01-15T17:00:00+05:00"],
                 "count": [0, 1],
+                "coverage": [0.0, pytest.approx(1 / 60)],
                 "avg": [None, 40.0],
                 "min": [None, 40.0],
                 "max": [None, 40.0],
@@ -108,7 +111,103 @@ async def test_meaningless_aggregates_of_a_counter_are_warned_of(
     client: httpx2.AsyncClient, agg: str, warned: bool
 ) -> None:
     warnings = (await ask(client, metric="vehicles", agg=agg))["warnings"]
-    assert any("counter" in warning and "agg=min,max" in warning for warning in warnings) is warned
+    assert any("counter" in warning and "agg=increase" in warning for warning in warnings) is warned
+
+
+async def test_increase_of_what_is_no_counter_is_warned_of(client: httpx2.AsyncClient) -> None:
+    (warning,) = (await ask(client, metric="pm2_5", agg="increase"))["warnings"]
+    assert "no counter" in warning
+
+
+async def test_percentiles_are_named_as_they_were_asked_for_and_state_their_error(
+    client: httpx2.AsyncClient,
+) -> None:
+    parameters = {"metric": "temperature", "agg": "median,p99.9,p50", "step": "P1D", "start": "-PT5H"}
+    answer = await ask(client, **parameters)
+    (group,) = answer["groups"]
+    assert answer["percentile_error"] == 0.01
+    assert group["median"] == group["p50"] == [pytest.approx(2.5, rel=0.01)]
+    assert group["p99.9"] == [pytest.approx(7.0, rel=0.01)]
+    exact = await ask(client, **parameters, exact="true")
+    assert exact["percentile_error"] == 0.0
+    assert exact["groups"][0]["median"] == [2.5]
+
+
+async def test_an_aggregate_that_is_none_is_refused_with_the_nearest(client: httpx2.AsyncClient) -> None:
+    for wrong, near in (("average", "rate"), ("p100", "p50"), ("p0", "p50"), ("increse", "increase")):
+        response = await client.get("/api/v1/series", params={"metric": "pm2_5", "agg": wrong})
+        document = problem(response, 422, "invalid-parameter")
+        assert near in document["valid"], wrong
+    assert document["nearest"] == "increase"
+
+
+async def test_time_over_a_limit_needs_one(client: httpx2.AsyncClient) -> None:
+    response = await client.get("/api/v1/series", params={"metric": "pm2_5", "agg": "exceed"})
+    assert "limit=35" in problem(response, 422, "invalid-parameter")["detail"]
+    # Of air-1 from 11:00, of air-2 too; carried to the end of the range.
+    (group,) = (await ask(client, metric="pm2_5", agg="exceed", limit=15, fill="none"))["groups"]
+    assert group["exceed"] == [0.0, 7200.0]
+
+
+@pytest.mark.parametrize(
+    ("fill", "starts", "values"),
+    [
+        ("none", [10, 11], [10.0, 30.0]),
+        ("null", [9, 10, 11], [None, 10.0, 30.0]),
+        ("previous", [9, 10, 11], [None, 10.0, 30.0]),
+        ("linear", [9, 10, 11], [None, 10.0, 30.0]),
+    ],
+)
+async def test_empty_buckets_are_filled_as_asked(
+    client: httpx2.AsyncClient, fill: str, starts: list[int], values: list[float | None]
+) -> None:
+    (group,) = (await ask(client, metric="pm2_5", start="-PT3H", tz="UTC", fill=fill))["groups"]
+    assert group["start"] == [f"2026-01-15T{hour:02}:00:00Z" for hour in starts]
+    assert group["avg"] == values
+
+
+async def test_gaps_are_filled_with_the_value_before_or_on_a_line(client: httpx2.AsyncClient) -> None:
+    for fill, middle in (("previous", 10.0), ("linear", 20.0)):
+        (group,) = (await ask(client, metric="pm2_5", step="PT30M", fill=fill))["groups"]
+        assert group["count"] == [1, 0, 2, 0]
+        assert group["avg"][:3] == [10.0, middle, 30.0]
+        assert group["avg"][3] == (30.0 if fill == "previous" else None)
+
+
+async def test_the_same_span_of_a_week_before_is_bucket_by_bucket_beside_it(
+    client: httpx2.AsyncClient, city: City
+) -> None:
+    await city.write("air_quality", [("air-1", NOW - 7 * 24 * HOUR - HOUR, {"pm2_5": 5.0})])
+    answer = await ask(client, metric="pm2_5", compare="-P7D", tz="UTC")
+    assert answer["compare"]["start"] == "2026-01-08T10:00:00Z"
+    (group,) = answer["compare"]["groups"]
+    assert group["start"] == ["2026-01-08T10:00:00Z", "2026-01-08T11:00:00Z"]
+    assert group["avg"] == [None, 5.0]
+
+
+async def test_a_comparison_with_the_future_is_refused(client: httpx2.AsyncClient) -> None:
+    response = await client.get("/api/v1/series", params={"metric": "pm2_5", "compare": "P7D"})
+    assert "-P7D" in problem(response, 422, "invalid-parameter")["detail"]
+
+
+async def test_a_place_selects_the_devices_within_it(client: httpx2.AsyncClient) -> None:
+    (group,) = (await ask(client, metric="pm2_5", near="77.0,43.48,500"))["groups"]
+    assert group["avg"] == [10.0, 20.0]
+    (group,) = (await ask(client, metric="pm2_5", tag="pole:7"))["groups"]
+    assert group["avg"] == [None, 40.0]
+
+
+async def test_auto_chooses_the_finest_step_with_no_more_points_than_asked(
+    client: httpx2.AsyncClient,
+) -> None:
+    answer = await fetch(client, "series", metric="pm2_5", max_points=24)
+    assert answer["step"] == "PT1H"
+
+
+async def test_following_too_many_readings_is_refused_at_once(client: httpx2.AsyncClient) -> None:
+    parameters = {"metric": "pm2_5", "agg": "twa", "start": "-P9000D", "step": "P1M"}
+    response = await client.get("/api/v1/series", params=parameters)
+    assert "shorter range" in problem(response, 422, "too-large")["detail"]
 
 
 async def test_partial_buckets_are_warned_of(client: httpx2.AsyncClient) -> None:

@@ -97,7 +97,7 @@ def test_a_command_exists_with_its_options(command: str, arguments: Sequence[str
     current: Any = typer.main.get_command(command_line)
     context = current.context_class(current, info_name="alatau")
     rest = list(arguments)
-    while hasattr(current, "resolve_command"):
+    while rest and hasattr(current, "resolve_command"):
         name, found, rest = current.resolve_command(context, rest)
         assert found is not None
         current, context = found, found.context_class(found, parent=context, info_name=name)

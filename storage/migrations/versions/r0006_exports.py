@@ -3,7 +3,7 @@
 from storage.migrations.run import execute_sql_file
 
 revision = "0006"
-down_revision = "0004"  # "0005" once it is there
+down_revision = "0005"
 
 
 def upgrade() -> None:

@@ -1,0 +1,148 @@
+"""The week of a metric: its aggregate by hour of the day and day of the week, on the clock of a zone."""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+from fastapi import APIRouter, Query
+from pydantic import Field
+from starlette.responses import Response
+
+from api.contract import PREFIX
+from api.parameters import parse_zone, require_devices
+from api.problems import ProblemError, ProblemType, invalid_parameter
+from api.questions import (
+    MetricParameters,
+    Question,
+    measuring_members,
+    read_answer,
+    understand_question,
+    warnings_of,
+)
+from api.responses import answer
+from api.services import Api, Services
+from sensors.times import format_timestamp, from_microseconds, to_microseconds
+from storage.buckets import boundaries, count_at_most, parse_step
+from storage.selection import Members, count_members
+from storage.series_query import Aggregate, GroupBy, Series
+
+router = APIRouter(prefix=PREFIX, tags=["series"])
+
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_HOUR = parse_step("PT1H")
+_FOLDED = (Aggregate.AVG, Aggregate.MIN, Aggregate.MAX, Aggregate.SUM, Aggregate.COUNT)
+
+
+class HeatmapParameters(MetricParameters):
+    """What to aggregate, and by whose clock."""
+
+    start: str = Field("-P28D", description="RFC 3339 with zone, `now`, or from now such as `-P28D`.")
+    agg: Aggregate = Field(Aggregate.AVG, description="avg, min, max, sum or count.")
+    tz: str | None = Field(None, description="IANA zone of hours and days; the city's if left out.")
+    group_by: GroupBy = GroupBy.NONE
+
+
+@router.get("/heatmap")
+async def get_heatmap(api: Api, query: Annotated[HeatmapParameters, Query()]) -> Response:
+    """Aggregate a metric by the hour of the day and the day of the week: 7 rows from Monday of 24 hours.
+
+    An hour that a clock shows twice counts twice, one that it skips does not. Without a value: 0 and null.
+    """
+    asked = understand_question(query, api.catalogue, to_microseconds(api.clock()))
+    if asked.agg not in _FOLDED:
+        valid = [one.value for one in _FOLDED]
+        raise invalid_parameter("agg", f"{asked.agg.value} of hours is not that of a week", valid=valid)
+    zone = parse_zone("tz", query.tz or api.catalogue.city.timezone)
+    _refuse_too_many_hours(asked, api.options.max_buckets)
+    edges = boundaries(asked.start, asked.end, _HOUR, zone)
+    async with api.database.connection() as connection:
+        await require_devices(connection, asked.selection.devices)
+        members = measuring_members(await count_members(connection, asked.selection), asked.kinds)
+        _refuse_too_many_points(members, query.group_by, len(edges) - 1, api)
+        series = await read_answer(connection, asked, members, _state(asked.agg), query.group_by, edges)
+    cells = _cells(edges[:-1], zone)
+    return answer(
+        {
+            "start": format_timestamp(asked.start),
+            "end": format_timestamp(asked.end),
+            "tz": zone.key,
+            "metric": asked.metric.name,
+            "unit": asked.metric.unit,
+            "agg": asked.agg.value,
+            "days": DAYS,
+            "groups": [
+                {
+                    "group": {} if one.group is None else {query.group_by.value: one.group},
+                    **_fold(one, cells, asked.agg),
+                }
+                for one in series
+            ],
+            "warnings": warnings_of(asked, members, series),
+        }
+    )
+
+
+def _refuse_too_many_hours(asked: Question, limit: int) -> None:
+    hours = count_at_most(asked.start, asked.end, _HOUR) - 2
+    if hours > limit:
+        raise ProblemError(
+            ProblemType.TOO_LARGE,
+            f"the range has {hours} hours, and {limit} are allowed; ask for a year at most",
+            parameter="start",
+        )
+
+
+def _refuse_too_many_points(members: Sequence[Members], group_by: GroupBy, hours: int, api: Services) -> None:
+    groups = {
+        GroupBy.NONE: 1,
+        GroupBy.KIND: len({one.kind for one in members}),
+        GroupBy.DISTRICT: len({one.district for one in members}),
+        GroupBy.DEVICE: sum(one.devices for one in members),
+    }[group_by]
+    limit = api.options.max_points
+    if groups * hours > limit:
+        raise ProblemError(
+            ProblemType.TOO_LARGE,
+            f"{groups} groups of {hours} hours are {groups * hours} points, and {limit} are allowed; ask for "
+            "group_by=district, a shorter range or fewer devices",
+            parameter="group_by",
+        )
+
+
+def _cells(starts: Sequence[int], zone: zoneinfo.ZoneInfo) -> npt.NDArray[np.intp]:
+    """Return of each hour (Unix µs) which of the 168 of the week it is on the zone's clock."""
+    local = [from_microseconds(start).astimezone(zone) for start in starts]
+    return np.array([moment.weekday() * 24 + moment.hour for moment in local], np.intp)
+
+
+_FOLD: dict[Aggregate, tuple[Callable[..., Any], float]] = {
+    Aggregate.SUM: (np.add.at, 0.0),
+    Aggregate.MIN: (np.minimum.at, np.inf),
+    Aggregate.MAX: (np.maximum.at, -np.inf),
+}
+
+
+def _state(agg: Aggregate) -> Aggregate:
+    """Return what is asked of the hours: averages of them can't be folded, sums can."""
+    return Aggregate.SUM if agg is Aggregate.AVG else agg
+
+
+def _fold(series: Series, cells: npt.NDArray[np.intp], agg: Aggregate) -> dict[str, Any]:
+    """Return counts and values of shape (7, 24), NaN where there is no value."""
+    count = np.zeros(len(DAYS) * 24, np.int64)
+    np.add.at(count, cells, series.count)
+    shape = (len(DAYS), 24)
+    if agg is Aggregate.COUNT:
+        return {"count": count.reshape(shape)}
+    accumulate, empty = _FOLD[_state(agg)]
+    has = series.count > 0
+    values = np.full(len(count), empty)
+    accumulate(values, cells[has], series.values[_state(agg)][has])
+    if agg is Aggregate.AVG:
+        values = values / np.maximum(count, 1)
+    values[count == 0] = np.nan
+    return {"count": count.reshape(shape), agg.value: values.reshape(shape)}

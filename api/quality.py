@@ -1,0 +1,162 @@
+"""The quality of devices' readings: completeness, lag, clocks, refusals, gaps, frozen values."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from api.contract import PREFIX
+from api.cursors import decode_cursor, encode_cursor
+from api.options import ApiOptions
+from api.parameters import EARLIEST, LATEST, parse_range, require_devices
+from api.problems import ProblemError, ProblemType, invalid_parameter
+from api.questions import RangeParameters
+from api.responses import answer, next_page
+from api.selection import understand_selection
+from api.services import Api
+from sensors.times import DAY, SECOND, format_timestamp, from_microseconds, to_microseconds
+from storage.expected import By, expected_of, expected_readings
+from storage.kinds import Connection
+from storage.quality import Frozen, Quality, read_quality
+from storage.selection import Devices, Selection, select_devices
+
+router = APIRouter(prefix=PREFIX, tags=["quality"])
+
+_SCOPE = "quality"
+_LONGEST_DAYS = 31
+_HOUR = 3600 * SECOND
+# Of a group's frozen sensors, the first are named and all are counted.
+_MOST_FROZEN = 100
+
+
+class QualityParameters(RangeParameters):
+    """Which devices, from when to when, and what to tell apart."""
+
+    group_by: By = Field(By.DEVICE, description="Devices come page by page, districts and kinds at once.")
+    cursor: str | None = Field(None, description="`next` of the page before; of devices only.")
+    limit: int = Field(100, ge=1, le=1000, description="Of devices only.")
+
+
+@router.get("/quality")
+async def get_quality(request: Request, api: Api, query: Annotated[QualityParameters, Query()]) -> Response:
+    """Tell of devices, districts or kinds what was expected and what came, how late, and what was refused.
+
+    Every reading in the range is looked at, so their number is limited. A cursor carries the range of its
+    first page.
+    """
+    selection = understand_selection(query, api.catalogue)
+    moment = api.clock()
+    start, end, after = _range(query, to_microseconds(moment))
+    # Nothing is expected of the future.
+    until = min(end, to_microseconds(moment))
+    async with api.database.connection() as connection:
+        await require_devices(connection, selection.devices)
+        devices = await _devices(connection, selection, query, after, (start, until), api.options)
+        groups = {By.DEVICE: devices.id, By.DISTRICT: devices.district, By.KIND: devices.kind}
+        qualities = await read_quality(
+            connection, api.catalogue, devices, groups[query.group_by], start, until
+        )
+    cursor, resolved = None, {}
+    if query.group_by is By.DEVICE and len(devices) == query.limit:
+        cursor = encode_cursor(_SCOPE, str(devices.id[-1]), start, end)
+        resolved = {"start": format_timestamp(start), "end": format_timestamp(end)}
+    return answer(
+        {
+            "start": format_timestamp(start),
+            "end": format_timestamp(end),
+            "groups": [
+                {"group": {query.group_by.value: name}, **_shape(one, moment)}
+                for name, one in qualities.items()
+            ],
+            "next": cursor,
+        },
+        headers=next_page(request, cursor, **resolved),
+    )
+
+
+def _range(query: QualityParameters, now: int) -> tuple[int, int, str]:
+    """Return start and end in Unix µs, and the device that the page comes after."""
+    if query.cursor is None:
+        start, end = parse_range(query.start, query.end, now)
+        after = ""
+    elif query.group_by is By.DEVICE:
+        after, start, end = decode_cursor(query.cursor, _SCOPE, str, int, int)
+        if not EARLIEST <= start < end < LATEST:
+            raise invalid_parameter(
+                "cursor", 'is not one that this list gave; take "next" of the page before'
+            )
+    else:
+        raise invalid_parameter("cursor", "is of pages of devices; leave it out, or ask for group_by=device")
+    if end - start > _LONGEST_DAYS * DAY:
+        raise invalid_parameter(
+            "start",
+            f"the range is longer than {_LONGEST_DAYS} days; ask for start=-P{_LONGEST_DAYS}D or less",
+        )
+    return start, end, after
+
+
+async def _devices(
+    connection: Connection,
+    selection: Selection,
+    query: QualityParameters,
+    after: str,
+    range_: tuple[int, int],
+    options: ApiOptions,
+) -> Devices:
+    """Return the devices of the page, or all; refuse more readings than are looked at in one request."""
+    limit = options.max_quality_readings
+    if query.group_by is By.DEVICE:
+        devices = await select_devices(connection, selection, after=after, limit=query.limit)
+        expected = int(expected_of(devices, *range_).sum())
+        fewer = f"limit={max(1, query.limit * limit // max(expected, 1))}"
+        _refuse_too_many(expected, limit, range_, fewer)
+        return devices
+    groups = await expected_readings(connection, selection, query.group_by, *range_)
+    expected = sum(group.readings for group in groups.values())
+    _refuse_too_many(expected, limit, range_, "one kind or district, or group_by=device page by page")
+    return await select_devices(connection, selection)
+
+
+def _refuse_too_many(expected: int, limit: int, range_: tuple[int, int], fewer: str) -> None:
+    if expected > limit:
+        hours = max(1, (range_[1] - range_[0]) * limit // expected // _HOUR)
+        raise ProblemError(
+            ProblemType.TOO_LARGE,
+            f"about {expected} readings would be looked at, and {limit} are allowed; ask for {fewer}, or a "
+            f"shorter range, such as start=-PT{hours}H",
+            parameter="start",
+        )
+
+
+def _shape(quality: Quality, now: dt.datetime) -> dict[str, Any]:
+    last = None if quality.last is None else (now - from_microseconds(quality.last)).total_seconds()
+    lag = quality.lag or (None, None)
+    return {
+        "devices": quality.devices,
+        "silent": quality.silent,
+        "expected": quality.expected,
+        "received": quality.received,
+        "completeness": quality.completeness,
+        "lag_seconds": {"p50": lag[0], "p95": lag[1]},
+        "clock_ahead": {"median_seconds": quality.ahead, "share": quality.ahead_share},
+        "dead_letters": quality.dead_letters,
+        "missing_numbers": {"open": quality.missing_open, "abandoned": quality.missing_abandoned},
+        "frozen": [_frozen(one) for one in quality.frozen[:_MOST_FROZEN]],
+        "frozen_devices": len({one.device for one in quality.frozen}),
+        "last_age_seconds": last,
+    }
+
+
+def _frozen(frozen: Frozen) -> dict[str, Any]:
+    return {
+        "device": frozen.device,
+        "metric": frozen.metric,
+        "value": frozen.value,
+        "readings": frozen.readings,
+        "start": format_timestamp(frozen.start),
+        "end": format_timestamp(frozen.end),
+    }
