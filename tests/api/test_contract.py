@@ -82,6 +82,10 @@ async def _first_export(city: City, options: ApiOptions) -> None:
         len(content),
         hashlib.sha256(content).digest(),
     )
+    # Those that are asked for are numbered on from here.
+    await city.owner.execute(
+        "SELECT setval(pg_get_serial_sequence('alatau.export', 'export_id'), max(export_id)) FROM alatau.export"
+    )
     assert options.exports is not None
     (options.exports.directory / "export-1.parquet").write_bytes(content)
 
