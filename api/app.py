@@ -97,8 +97,10 @@ def create_app(
     app.state.services = services
     app.state.metrics = metrics
     problems.install(app)
-    for media_type in (Format.NDJSON.media_type, Format.CSV.media_type, problems.MEDIA_TYPE):
-        add_compress_type(media_type)
+    add_compress_type(problems.MEDIA_TYPE)
+    for format_ in (Format.NDJSON, Format.CSV):
+        # What a stream has sent is not kept until the compressor has enough for a block.
+        add_compress_type(format_.media_type, streaming=True)
     # The last is the outermost. Validators are of answers as they are before they are compressed: gzip writes the
     # time into them.
     app.add_middleware(Caching)

@@ -15,7 +15,7 @@ from sensors.errors import AlatauError
 from storage.exports import Export, ExportFormat
 
 # Only files of such names are ever deleted, whatever else the directory holds.
-_NAME = re.compile(r"export-(\d+)\.(?:parquet|csv\.gz)(?:\.partial-\d+)?")
+_NAME = re.compile(r"export-(\d+)\.(?:parquet|csv\.gz)(?:\.partial-(\d+))?")
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -34,9 +34,13 @@ def file_of(directory: pathlib.Path, export: Export) -> pathlib.Path:
     return directory / f"export-{export.export_id}.{export.asked.format.value}"
 
 
-def files_by_job(directory: pathlib.Path) -> dict[pathlib.Path, int]:
-    """Return our files, finished or not, each with the number of its job."""
-    return {path: int(match[1]) for path in directory.iterdir() if (match := _NAME.fullmatch(path.name))}
+def our_files(directory: pathlib.Path) -> dict[pathlib.Path, tuple[int, int | None]]:
+    """Return our files, each with the number of its job and, if it is not finished, of the job's attempt."""
+    return {
+        path: (int(match[1]), int(match[2]) if match[2] else None)
+        for path in directory.iterdir()
+        if (match := _NAME.fullmatch(path.name))
+    }
 
 
 def delete_files(paths: Iterable[pathlib.Path]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 import structlog
 
 from api.database import Database
-from api.export_files import ExportFile, delete_files, files_by_job, prepare_directory
+from api.export_files import ExportFile, delete_files, our_files, prepare_directory
 from api.formats import Format
 from api.options import ExportOptions
 from api.problems import ProblemError, ProblemType, unavailable
@@ -109,8 +109,8 @@ class ExportRunner:
     async def _look(self) -> None:
         """Report the jobs that run here, tidy up, and start what waits."""
         options = self._options
-        # Before the jobs are listed: then a file whose job is not among them was of one that is gone.
-        files = await asyncio.to_thread(files_by_job, options.directory)
+        # Before the jobs are listed: then a file whose job or attempt is not among them was of one that is gone.
+        files = await asyncio.to_thread(our_files, options.directory)
         async with self._database.connection() as connection:
             for task, job in list(self._running.items()):
                 if not await report_export(connection, job.export, job.rows, job.size):
@@ -118,7 +118,11 @@ class ExportRunner:
             jobs = await tidy_exports(
                 connection, silent=options.silent, most_attempts=options.most_attempts, keep=options.keep
             )
-            strays = [path for path, number in files.items() if number not in jobs]
+            strays = [
+                path
+                for path, (number, attempt) in files.items()
+                if number not in jobs or (attempt is not None and attempt != jobs[number])
+            ]
             await asyncio.to_thread(delete_files, strays)
             while len(self._running) < options.at_once and (export := await claim_export(connection)):
                 job = _Job(export)

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, Response
 from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.description import problem
-from api.export_files import delete_files, file_of, files_by_job
+from api.export_files import delete_files, file_of, our_files
 from api.export_runner import ExportRunner
 from api.formats import Format
 from api.options import ExportOptions
@@ -185,8 +185,8 @@ async def remove_export(number: Number, api: Api) -> Response:
             raise _gone(number)
     if api.exports is not None:
         api.exports.wake()
-        files = await asyncio.to_thread(files_by_job, _options(api).directory)
-        await asyncio.to_thread(delete_files, [path for path, job in files.items() if job == number])
+        files = await asyncio.to_thread(our_files, _options(api).directory)
+        await asyncio.to_thread(delete_files, [path for path, (job, _) in files.items() if job == number])
     return Response(status_code=204)
 
 

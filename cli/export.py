@@ -18,7 +18,6 @@ from cli.console import answers, errors
 from cli.settings import load_settings
 
 _LOOK_SECONDS = 0.5
-_PIECE_BYTES = 1 << 20
 _ATTEMPTS = 5  # without a byte in between
 
 
@@ -170,6 +169,6 @@ def _append(
         api.stream(f"exports/{job['id']}/file", headers) as response,
         partial.open("ab" if response.status_code == 206 else "wb") as file,
     ):
-        for piece in response.iter_bytes(_PIECE_BYTES):
+        for piece in response.iter_bytes():
             file.write(piece)
             report(file.tell())

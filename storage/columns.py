@@ -7,6 +7,7 @@ import io
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+import asyncpg
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +16,7 @@ from storage.kinds import Connection
 # Source: PostgreSQL 17 documentation, COPY, "Binary Format": signature, flags, header extension; the trailer.
 _HEADER_BYTES = 19
 _TRAILER_BYTES = 2
+_LAST_DATA_SECONDS = 0.25
 _POSTGRES_EPOCH = 946_684_800_000_000  # 2000-01-01 in Unix µs
 _IS_NULL = "a column that must not be NULL is; every column of the query needs a COALESCE"
 _WIRE = {"int4": ">i4", "int8": ">i8", "float8": ">f8", "timestamptz": ">i8"}
@@ -60,9 +62,12 @@ async def stream_columns(
     # One batch waits while the reader works on the one before.
     bodies: asyncio.Queue[bytearray] = asyncio.Queue(1)
     received = bytearray()
+    is_closed = False
 
     async def sink(data: bytes) -> None:
         nonlocal received
+        if is_closed:
+            raise _ClosedError
         received += data
         if len(received) >= wanted:
             body, received = received, bytearray()
@@ -86,8 +91,34 @@ async def stream_columns(
         if len(rest) > _TRAILER_BYTES:
             yield _columns(memoryview(rest)[:-_TRAILER_BYTES], layout, types)
     finally:
-        copying.cancel()
+        is_closed = True
+        while not bodies.empty():
+            bodies.get_nowait()  # the sink may wait for room
+        await _end(connection, copying)
+
+
+class _ClosedError(Exception):
+    """Nobody reads any more."""
+
+
+async def _end(connection: Connection, copying: asyncio.Task[str]) -> None:
+    """Wait until a copy has ended that its sink refuses to go on with.
+
+    A copy that is cancelled in the moment in which data come is not cancelled at the server, and its connection is
+    no good any more (asyncpg 0.32: the waiter that its callback looks for is gone). So only one that brings nothing is
+    cancelled, and then looked after.
+    """
+    if copying.done() or (await asyncio.wait([copying], timeout=_LAST_DATA_SECONDS))[0]:
         await asyncio.gather(copying, return_exceptions=True)
+        return
+    copying.cancel()
+    await asyncio.gather(copying, return_exceptions=True)
+    try:
+        await connection.execute("SELECT 1")
+    except asyncpg.PostgresError:
+        pass  # a transaction that failed: that it can be asked at all is enough
+    except (asyncpg.InternalClientError, asyncpg.InterfaceError):
+        connection.terminate()
 
 
 async def _next_body(bodies: asyncio.Queue[bytearray], copying: asyncio.Task[str]) -> bytearray | None:

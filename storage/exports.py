@@ -227,8 +227,9 @@ async def return_export(connection: Connection, export: Export) -> None:
 
 async def tidy_exports(
     connection: Connection, *, silent: dt.timedelta, most_attempts: int, keep: dt.timedelta
-) -> list[int]:
-    """Forget expired jobs, let those of dead processes wait again or fail; return the jobs that there are.
+) -> dict[int, int | None]:
+    """Forget expired jobs, let those of dead processes wait again or fail; return the attempt of each job there is,
+    None of those that do not run.
 
     A process is dead when it has said nothing for ``silent``.
     """
@@ -246,7 +247,10 @@ async def tidy_exports(
         most_attempts,
         keep,
     )
-    return [row["export_id"] for row in await connection.fetch("SELECT export_id FROM alatau.export")]
+    rows = await connection.fetch(
+        "SELECT export_id, CASE state WHEN 'running' THEN attempt END FROM alatau.export"
+    )
+    return dict(map(tuple, rows))
 
 
 async def read_data_version(

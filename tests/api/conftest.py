@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import asyncpg
 import httpx2
 import pytest
 import uvicorn
@@ -16,10 +17,12 @@ from fastapi import FastAPI
 
 from api.app import ApiOptions, create_app
 from api.options import DeviceAccounts
+from cli.local import LocalStack
 from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
 from stack.ports import free_port
 from storage.api_keys import generate_key, store_key
+from storage.database import connect
 from tests.api.answers import NOW
 from tests.cities import City, open_city
 from tests.conftest import Database
@@ -39,6 +42,14 @@ DEVICES = (
 async def city(database: Database, catalogue: Catalogue) -> AsyncIterator[City]:
     async with open_city(database, catalogue, DEVICES) as city:
         yield city
+
+
+@pytest.fixture
+async def superuser(local_stack: LocalStack) -> AsyncIterator[asyncpg.Connection]:
+    """Sees what every role waits for."""
+    connection = await connect(local_stack.postgres.superuser_url, application="test")
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture(scope="module")

@@ -14,20 +14,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from api.app import ApiOptions, create_app
-from cli.local import LocalStack
-from storage.database import connect
 from tests.api.answers import NOW
 from tests.api.conftest import listen
 from tests.api.test_devices import Accounts, body
 from tests.cities import City
-
-
-@pytest.fixture
-async def superuser(local_stack: LocalStack) -> AsyncIterator[asyncpg.Connection]:
-    """Sees what every role waits for."""
-    connection = await connect(local_stack.postgres.superuser_url, application="test")
-    yield connection
-    await connection.close()
 
 
 async def until(expected: int, count: Callable[[], Awaitable[int]]) -> None:

@@ -193,7 +193,9 @@ async def test_database_that_dies_while_a_worker_starts_is_waited_for(rig: Rig) 
     try:
         async with lock.transaction(), _superuser(rig) as superuser:
             await lock.execute("LOCK TABLE alatau.ingest_arrivals IN ACCESS EXCLUSIVE MODE")
-            waits = "SELECT pid FROM pg_locks WHERE relation = 'alatau.ingest_arrivals'::regclass AND NOT granted"
+            waits = (
+                "SELECT pid FROM pg_locks WHERE relation = 'alatau.ingest_arrivals'::regclass AND NOT granted"
+            )
             await superuser.execute("SELECT pg_terminate_backend($1)", await rig.until_sql(waits))
             await rig.until_sql(waits)
         await rig.until(lambda: worker.readiness()[0])

@@ -60,7 +60,10 @@ async def test_a_null_is_refused_because_it_shifts_what_follows(database: Databa
 
 # -- streamed ---------------------------------------------------------------------------------------
 
-_ROWS = "SELECT n::int4, n / 2.0::float8, 'epoch'::timestamptz + n * interval '1 s' FROM generate_series(1, $1::int) n"
+_ROWS = """
+    SELECT n::int4, n / 2.0::float8, 'epoch'::timestamptz + n * interval '1 s'
+    FROM (SELECT generate_series(1, $1::int) AS n) AS numbers
+"""
 _TYPES = ["int4", "float8", "timestamptz"]
 
 
@@ -113,7 +116,7 @@ async def test_a_stream_whose_reader_is_cancelled_leaves_its_connection_usable(
 
 
 async def test_the_database_s_errors_leave_a_stream_as_they_are(connection: asyncpg.Connection) -> None:
-    query = "SELECT (1 / (500000 - n))::int4 FROM generate_series(1, 1000000) n"
+    query = "SELECT (1 / (500000 - n))::int4 FROM (SELECT generate_series(1, 1000000) AS n) AS numbers"
     with pytest.raises(asyncpg.DivisionByZeroError):
         async for _ in stream_columns(connection, query, [], ["int4"]):
             pass
