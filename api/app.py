@@ -78,7 +78,7 @@ def create_app(
         database=database,
         snapshot=snapshot,
         keys=KeyCache(options.key_cache_size, options.key_cache_seconds, time.monotonic),
-        turns=KeyTurns(options.max_concurrent_per_key),
+        turns=KeyTurns(options.max_concurrent_per_key, options.max_waiting_per_key),
         accounts=accounts,
         exports=ExportRunner(options.exports, database, snapshot) if options.exports else None,
         clock=clock,

@@ -123,11 +123,17 @@ async def test_a_body_beyond_the_limit_is_refused(application: Served, in_pieces
         assert padded["type"] == "urn:alatau:problem:invalid-body"
 
 
+async def test_requests_beyond_those_under_way_wait_for_their_turn(application: Served) -> None:
+    async with application(max_concurrent_per_key=2, max_waiting_per_key=10, pool_size=4) as client:
+        answers = await asyncio.gather(*(client.get("/api/v1/devices") for _ in range(12)))
+        assert [answer.status_code for answer in answers] == [200] * 12
+
+
 async def test_a_key_has_so_many_requests_under_way_and_no_more(application: Served, city: City) -> None:
     other = generate_key()
     await store_key(city.owner, other, "another")
     others = {"Authorization": f"Bearer {other}"}
-    async with application(max_concurrent_per_key=1, pool_size=4) as client:
+    async with application(max_concurrent_per_key=1, max_waiting_per_key=0, pool_size=4) as client:
         await fetch(client, "kinds")  # both keys are remembered from here on
         assert (await client.get("/api/v1/kinds", headers=others)).status_code == 200
         async with city.owner.transaction():
