@@ -44,7 +44,7 @@ class ApiOptions:
     max_buckets: int = 11_000
     max_points: int = 1_000_000
     max_streams: int = 4  # answers without pages at once; each holds a connection
-    max_stream_rows: int = 5_000_000
+    max_stream_rows: int = 20_000_000
     stream_timeout_seconds: float = 600.0
     exports: ExportOptions | None = None
     max_concurrent_per_key: int = 8  # fewer than the pool has, so that one key cannot take all

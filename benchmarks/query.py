@@ -18,11 +18,12 @@ import numpy as np
 import uvloop
 
 from api.contract import PREFIX
+from benchmarks.keeping import keep_up
 from benchmarks.load import Load
 from benchmarks.month import KIND, METRICS, Month, load, make_rollups
 from benchmarks.report import Measure, Result, options
-from benchmarks.rig import scratch_database, servers
-from benchmarks.visibility import api
+from benchmarks.rig import peak_of, resident_of, scratch_database, servers
+from benchmarks.visibility import api, api_process
 from cli.console import Steps, errors
 from cli.local import LocalStack
 from sensors.catalogue import build_catalogue, builtin_file
@@ -46,9 +47,11 @@ class Size:
     devices: int
     days: int
     repeats: int
+    buckets: int  # of five minutes, that the refresher is watched for
 
 
-_FULL, _QUICK = Size(2000, 30, 60), Size(200, 2, 5)
+_FULL, _QUICK = Size(2000, 30, 60, 1), Size(200, 2, 5, 0)
+_LIVE_RATE = 10_000.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -241,6 +244,36 @@ async def ask_all(
     return measures
 
 
+async def stream(stack: LocalStack, database: str, month: Month, rows: int) -> list[Measure]:
+    """Fetch readings of all devices as one Parquet file, and look what memory the API takes for it."""
+    minutes = max(1, min(rows, month.readings) // month.devices)
+    parameters = {
+        "kind": KIND,
+        "format": "parquet",
+        "start": format_timestamp(month.end - minutes * 60_000_000),
+        "end": format_timestamp(month.end),
+    }
+    async with api_process(stack, database) as (port, process):
+        before = resident_of(process.pid)
+        async with httpx2.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", headers={"X-API-Key": stack.secrets.api_key}, timeout=600
+        ) as client:
+            started, size = time.perf_counter(), 0
+            async with client.stream("GET", f"{PREFIX}/readings", params=parameters) as answer:
+                if answer.status_code != 200:
+                    raise RuntimeError(f"{answer.status_code} {(await answer.aread())[:500]!r}")
+                async for piece in answer.aiter_bytes():
+                    size += len(piece)
+            seconds = time.perf_counter() - started
+        grown = (peak_of(process.pid) - before) / 1e6
+    count = minutes * month.devices
+    return [
+        Measure("Parquet, streamed", count / seconds, "rows/s", f"{count:,} readings", 400_000),
+        Measure("Parquet: memory of the API", grown, "MB more", "before it", 200, at_least=False),
+        Measure("Parquet: size", size / count, "bytes/reading"),
+    ]
+
+
 async def _sizes(stack: LocalStack, database: str, month: Month, rows: int) -> list[Measure]:
     connection = await connect(stack.database_url(OWNER_ROLE, database), application="bench")
     try:
@@ -254,6 +287,15 @@ async def _sizes(stack: LocalStack, database: str, month: Month, rows: int) -> l
         Measure("rollups of 5 minutes", minutes / max(rows, 1), f"bytes/row of {METRICS} metrics"),
         Measure("rollups of 5 minutes against readings", minutes / raw, "ratio of bytes"),
         Measure("rollups of an hour against readings", hours / raw, "ratio of bytes"),
+    ]
+
+
+async def _keeping(stack: LocalStack, size: Size, report: Report) -> list[Measure]:
+    kept = await keep_up(stack, _LIVE_RATE, size.buckets, report)
+    return [
+        Measure("refresher beside a load", kept.cpu * 100, "% of a core", "", 25, at_least=False),
+        Measure("refresher: bucket clean after its end", kept.behind, "s", "the most", 60, at_least=False),
+        Measure("refresher: the load", kept.rate, "readings/s", "asked for", _LIVE_RATE * 0.98),
     ]
 
 
@@ -286,6 +328,10 @@ async def main() -> None:
             ]
             with steps.step("asking") as report:
                 result.measures += await ask_all(stack, database, month, size, report)
+            with steps.step("streaming"):
+                result.measures += await stream(stack, database, month, 10_000_000)
+            with steps.step("the refresher beside 10,000 readings/s") as report:
+                result.measures += await _keeping(stack, size, report)
     result.publish(asked.json)
 
 

@@ -148,8 +148,7 @@ class Worker:
 
     def peak_bytes(self) -> int:
         """Return the most memory it has held."""
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        return peak_of(self.process.pid)
 
 
 @contextlib.asynccontextmanager
@@ -316,6 +315,12 @@ async def until(is_true: Callable[[], bool], seconds: float, what: str, pause: f
 def resident_of(pid: int) -> int:
     """Return the bytes of memory that a process holds."""
     return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_of(pid: int) -> int:
+    """Return the most bytes of memory that a process has held."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def _ticks(pid: int, fields: slice) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import http.client
+import subprocess
 import time
 import urllib.parse
 from collections.abc import AsyncIterator, Iterator
@@ -96,6 +97,13 @@ def _device(stack: LocalStack) -> Iterator[mqtt.Client]:
 @contextlib.asynccontextmanager
 async def api(stack: LocalStack, database: str) -> AsyncIterator[int]:
     """Run the API as a process; yields its port."""
+    async with api_process(stack, database) as (port, _):
+        yield port
+
+
+@contextlib.asynccontextmanager
+async def api_process(stack: LocalStack, database: str) -> AsyncIterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Run the API; yields its port and its process."""
     port, account = free_port(), Service.SIMULATOR
     environment = {
         "ALATAU_DATABASE_URL": stack.database_url(API_ROLE, database),
@@ -104,8 +112,8 @@ async def api(stack: LocalStack, database: str) -> AsyncIterator[int]:
         "ALATAU_MQTT_PASSWORD": stack.secrets.services[account],
         "ALATAU_API_PORT": str(port),
     }
-    async with running(["cli", "api"], environment, port, answers_ok(port)):
-        yield port
+    async with running(["cli", "api"], environment, port, answers_ok(port)) as process:
+        yield port, process
 
 
 def _probe(stack: LocalStack, asked: Api, probes: int, report: Report) -> npt.NDArray[np.float64]:

@@ -131,7 +131,9 @@ async def test_a_null_in_a_stream_is_refused(connection: asyncpg.Connection, que
 
 
 @pytest.mark.servers
-async def test_a_reader_that_is_cancelled_at_any_moment_leaves_its_connection_usable(database: Database) -> None:
+async def test_a_reader_that_is_cancelled_at_any_moment_leaves_its_connection_usable(
+    database: Database,
+) -> None:
     connection = await connect(database.owner_url, application="test")
     try:
         for seconds in (0, 0.001, 0.01, 0.02, 0.05, 0.1, 0.15):
