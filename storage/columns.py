@@ -15,7 +15,8 @@ from storage.kinds import Connection
 
 # Source: PostgreSQL 17 documentation, COPY, "Binary Format": signature, flags, header extension; the trailer.
 _HEADER_BYTES = 19
-_TRAILER_BYTES = 2
+_TRAILER = b"\xff\xff"
+_TRAILER_BYTES = len(_TRAILER)
 _LAST_DATA_SECONDS = 0.25
 _POSTGRES_EPOCH = 946_684_800_000_000  # 2000-01-01 in Unix µs
 _IS_NULL = "a column that must not be NULL is; every column of the query needs a COALESCE"
@@ -67,6 +68,9 @@ async def stream_columns(
     async def sink(data: bytes) -> None:
         nonlocal received
         if is_closed:
+            # To refuse what comes last would cancel a query that has ended, and wait for that for ever (asyncpg 0.32).
+            if bytes(data[-_TRAILER_BYTES:]) == _TRAILER:
+                return
             raise _ClosedError
         received += data
         if len(received) >= wanted:
