@@ -28,11 +28,12 @@ async def require_key(
     key = bearer.credentials if bearer else header
     if not key or (name := await _name_of(key, api)) is None:
         raise _unauthorized(key)
-    with api.turns.take(key) as is_admitted:
+    async with api.turns.take(key) as is_admitted:
         if not is_admitted:
+            turns = api.turns
             raise ProblemError(
                 ProblemType.TOO_MANY,
-                f"{api.turns.most} requests with this key are under way already; wait for one of them",
+                f"{turns.most} requests with this key are under way and {turns.waiting} wait; wait for one of them",
                 headers={"Retry-After": "1"},
             )
         yield name

@@ -78,7 +78,7 @@ def create_app(
         database=database,
         snapshot=snapshot,
         keys=KeyCache(options.key_cache_size, options.key_cache_seconds, time.monotonic),
-        turns=KeyTurns(options.max_concurrent_per_key),
+        turns=KeyTurns(options.max_concurrent_per_key, options.max_waiting_per_key),
         accounts=accounts,
         exports=ExportRunner(options.exports, database, snapshot) if options.exports else None,
         clock=clock,
@@ -101,9 +101,10 @@ def create_app(
     for format_ in (Format.NDJSON, Format.CSV):
         # What a stream has sent is not kept until the compressor has enough for a block.
         add_compress_type(format_.media_type, streaming=True)
-    # The last is the outermost. What is compressed differs, and so does its validator.
-    app.add_middleware(CompressMiddleware)
+    # The last is the outermost. Validators are of answers as they are before they are compressed: gzip writes the
+    # time into them.
     app.add_middleware(Caching)
+    app.add_middleware(CompressMiddleware)
     app.add_middleware(Exchange, max_body_bytes=options.max_body_bytes)
     app.add_middleware(Edge, metrics=metrics)
     app.include_router(health.router)

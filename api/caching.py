@@ -67,7 +67,8 @@ def _validate(start: Message, body: Message, known: str) -> Message:
     headers.setdefault("Cache-Control", REVALIDATED)
     if "etag" not in headers:
         digest = hashlib.blake2b(body.get("body", b""), digest_size=16).hexdigest()
-        headers["ETag"] = f'"{digest}"'
+        # Weak, because the same answer may be compressed on its way, in one form or another.
+        headers["ETag"] = f'W/"{digest}"'
     if not _matches(headers["etag"], known):
         return body
     start["status"] = 304
@@ -76,5 +77,5 @@ def _validate(start: Message, body: Message, known: str) -> Message:
 
 
 def _matches(tag: str, known: str) -> bool:
-    # The comparison is weak (RFC 9110, 13.1.2): a proxy that compresses makes a tag weak.
+    # The comparison is weak, too (RFC 9110, 13.1.2).
     return bool({tag.removeprefix("W/"), "*"} & set(_TAG.findall(known)))

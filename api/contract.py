@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import Request
+from pydantic import ConfigDict
 
+# Of every body. A bound of their length lets texts be looked at, whatever it is: half of a surrogate pair is no text,
+# and nobody, neither an answer nor the database, can write it.
+BODY = ConfigDict(extra="forbid", allow_inf_nan=False, str_max_length=10_000)
 # Of every keyed path. Each router carries its whole path: a route does not know where it was included.
 PREFIX = "/api/v1"
 

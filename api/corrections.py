@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from api.access import Caller
-from api.contract import PREFIX
+from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.devices import Text, require_device
 from api.parameters import parse_range, require_devices, require_known
@@ -49,8 +49,7 @@ class NewCorrection(BaseModel):
     """A correction of the readings of one device in a range."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        allow_inf_nan=False,
+        **BODY,
         json_schema_extra={
             "examples": [
                 {

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 from starlette.responses import Response
 
-from api.contract import PREFIX
+from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.description import problem
 from api.options import ApiOptions, DeviceAccounts
@@ -51,8 +51,7 @@ Text = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")]
 class NewDevice(BaseModel):
     """A device to be registered."""
 
-    # Any bound on its length lets a text be looked at: half of a surrogate pair is none, and nobody can write it.
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, str_max_length=1000)
+    model_config = BODY
 
     id: str = Field(description='1 to 64 letters, digits, ".", "_", ":", "-".', examples=["air-gate-0042"])
     kind: str = Field(examples=["air_quality"])

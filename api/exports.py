@@ -7,10 +7,10 @@ import base64
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.responses import FileResponse, Response
 
-from api.contract import PREFIX
+from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.description import problem
 from api.export_files import delete_files, file_of, our_files
@@ -46,7 +46,7 @@ _MEDIA_TYPES = {ExportFormat.PARQUET: Format.PARQUET.media_type, ExportFormat.CS
 class ExportRequest(BaseModel):
     """What the file has: readings of one kind, of all devices of it if none are named."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = BODY
 
     kind: str = Field(examples=["air_quality"])
     start: str = Field(

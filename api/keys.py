@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import dataclasses
 import hashlib
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
 
 
 class KeyCache:
@@ -34,27 +36,36 @@ class KeyCache:
             self._known.popitem(last=False)
 
 
+@dataclasses.dataclass(slots=True)
+class _Line:
+    turns: asyncio.Semaphore
+    requests: int = 0
+
+
 class KeyTurns:
-    """Counts the requests of each key that are under way, ``most`` at once."""
+    """Lets the requests of each key go on, ``most`` at once; ``waiting`` more wait for their turn, in their order."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, waiting: int) -> None:
         self.most = most
-        self._under_way: Counter[bytes] = Counter()
+        self.waiting = waiting
+        self._lines: dict[bytes, _Line] = {}
 
-    @contextlib.contextmanager
-    def take(self, key: str) -> Iterator[bool]:
-        """Count one more for the time of the block; gives whether it is one of the ``most``."""
+    @contextlib.asynccontextmanager
+    async def take(self, key: str) -> AsyncIterator[bool]:
+        """Wait for a turn, and keep it for the time of the block; gives False at once where too many wait."""
         digest = _digest(key)
-        if self._under_way[digest] >= self.most:
+        line = self._lines.setdefault(digest, _Line(asyncio.Semaphore(self.most)))
+        if line.requests >= self.most + self.waiting:
             yield False
             return
-        self._under_way[digest] += 1
+        line.requests += 1
         try:
-            yield True
+            async with line.turns:
+                yield True
         finally:
-            self._under_way[digest] -= 1
-            if not self._under_way[digest]:
-                del self._under_way[digest]
+            line.requests -= 1
+            if not line.requests:
+                del self._lines[digest]
 
 
 def _digest(key: str) -> bytes:

@@ -48,6 +48,7 @@ class ApiOptions:
     stream_timeout_seconds: float = 600.0
     exports: ExportOptions | None = None
     max_concurrent_per_key: int = 8  # fewer than the pool has, so that one key cannot take all
+    max_waiting_per_key: int = 32  # a page of panels asks them all at once
     max_body_bytes: int = 1 << 20
     max_quality_readings: int = 2_000_000  # that one answer about quality looks at
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from api.contract import PREFIX
+from api.formats import Format, wanted_format
 from api.parameters import require_devices
-from api.problems import ProblemError, ProblemType
+from api.problems import ProblemError, ProblemType, invalid_parameter
 from api.responses import answer
 from api.series_request import SeriesParameters, SeriesRequest, understand
 from api.series_shape import as_groups, shape_all, warnings_of
+from api.series_table import series_table
 from api.services import Api, Services
+from api.tables import TABLE_FORMATS, table_response
 from sensors.sketch import RELATIVE_ERROR
 from sensors.times import format_timestamp, to_microseconds
 from storage.buckets import count_at_most, finest_step
@@ -26,14 +29,21 @@ from storage.series_query import Answer, GroupBy, TooManyReadingsError
 router = APIRouter(prefix=PREFIX, tags=["series"])
 
 
+_FORMATS = (Format.JSON, *TABLE_FORMATS)
+
+
 @router.get("/series")
-async def get_series(api: Api, query: Annotated[SeriesParameters, Query()]) -> Response:
+async def get_series(request: Request, api: Api, query: Annotated[SeriesParameters, Query()]) -> Response:
     """Aggregate metrics over buckets of time, one series for each group.
 
     A metric that several kinds measure is taken of all. A bucket without a value has count 0 and null, unless
     `fill` says otherwise; `coverage` is the share of the expected readings that came.
     """
-    catalogue = api.catalogue
+    catalogue, format_ = api.catalogue, wanted_format(request, query.format, _FORMATS)
+    if query.compare is not None and format_ is not Format.JSON:
+        raise invalid_parameter(
+            "compare", f"{format_.value} has no room for a second span; ask twice, or for format=json"
+        )
     asked = understand(query, catalogue, to_microseconds(api.clock()))
     _refuse_too_many_buckets(asked, api)
     edges = asked.edges()
@@ -42,13 +52,16 @@ async def get_series(api: Api, query: Annotated[SeriesParameters, Query()]) -> R
         members = await count_members(connection, asked.selection)
         _refuse_too_many_points(asked, len(edges) - 1, members, api)
         found = await _read(connection, asked, edges, members)
+        shaped = list(shape_all(found.series, edges, asked, catalogue))
+        if format_ is not Format.JSON:
+            return await table_response(series_table(shaped, edges, asked), format_)
         content: dict[str, Any] = {
             "start": format_timestamp(asked.start),
             "end": format_timestamp(asked.end),
             "step": asked.step.text,
             "tz": asked.zone.key,
             "source": found.sources,
-            "groups": as_groups(list(shape_all(found.series, edges, asked, catalogue)), edges, asked),
+            "groups": as_groups(shaped, edges, asked),
             "warnings": warnings_of(asked, edges, members, found, catalogue),
         }
         if asked.percentiles:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
+from api.formats import Format
 from api.parameters import parse_range, parse_zone, require_known, split_list
 from api.problems import invalid_parameter, unknown_value
 from api.selection import SelectionParameters, understand_selection
@@ -54,6 +55,7 @@ class SeriesParameters(SelectionParameters):
         None, description="Also the same span so much earlier, such as -P7D.", examples=["-P7D"]
     )
     limit: float | None = Field(None, description="For agg=exceed: seconds above it are counted.")
+    format: Format | None = None
     exact: bool = Field(default=False, description="Percentiles from every reading, not from sketches.")
 
 

@@ -29,7 +29,7 @@ from sensors.checks import Reason
 from sensors.topics import Channel
 from storage.arrivals import load_arrivals
 from storage.deadline import deadline
-from storage.errors import StorageError
+from storage.errors import StorageError, classify
 
 # Short at most: while we are away, a broker that dies again takes with it what came meanwhile.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
@@ -157,17 +157,24 @@ class Ingest:
         pause = _FIRST_PAUSE
         while True:
             try:
-                await self._directory.refresh()
-                connection = await self._committer.connection()
-                async with deadline(connection, _LOADING_SECONDS):
-                    self._arrivals.load(await load_arrivals(connection, self.options.worker))
-            except (StorageError, OSError) as error:
+                await self._load_arrivals_once()
+            except StorageError as error:
                 log.warning("waiting for the database", error=str(error))
                 await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 - jitter, not a secret
                 pause = min(pause * 2, _LONGEST_PAUSE)
             else:
                 self._committer.note_available(available=True)
                 return
+
+    async def _load_arrivals_once(self) -> None:
+        try:
+            await self._directory.refresh()
+            connection = await self._committer.connection()
+            async with deadline(connection, _LOADING_SECONDS):
+                self._arrivals.load(await load_arrivals(connection, self.options.worker))
+        except Exception as error:
+            # Also the driver's own, of a database that dies just now.
+            raise classify(error) or error from error
 
     def _filters(self) -> list[str]:
         telemetry = self.options.topics.every(Channel.TELEMETRY)

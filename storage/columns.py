@@ -32,12 +32,23 @@ async def read_columns(
     what makes this 20 times as fast as rows. Raises ValueError where one is.
     """
     received = io.BytesIO()
+    is_closed = False
 
     # asyncpg awaits the sink for each of its pieces.
     async def sink(data: bytes) -> None:
+        if is_closed:
+            raise _ClosedError
         received.write(data)
 
-    await connection.copy_from_query(query, *arguments, output=sink, format="binary")
+    copying = asyncio.create_task(
+        connection.copy_from_query(query, *arguments, output=sink, format="binary"), name="storage.copy"
+    )
+    try:
+        await asyncio.shield(copying)
+    finally:
+        # When we are cancelled, it goes on until it is ended in a way that its connection survives.
+        is_closed = True
+        await _end(connection, copying)
     layout = _layout(types)
     body = received.getbuffer()[_HEADER_BYTES:-_TRAILER_BYTES]
     if len(body) % layout.itemsize:

@@ -75,7 +75,9 @@ async def serve(app: FastAPI, key: str | None) -> AsyncIterator[httpx2.AsyncClie
 async def listen(app: FastAPI) -> AsyncIterator[str]:
     """Serve an application on a real socket, and lend its URL."""
     port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, access_log=False))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
+    )
     task = asyncio.create_task(server.serve(), name="test.api")
     try:
         async with asyncio.timeout(10):

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
+import orjson
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -33,7 +34,7 @@ from sensors.kinds import DeviceSpec
 from sensors.times import to_microseconds
 from storage.dead_letters import DeadLetter, insert_letters
 from storage.devices import register_devices
-from tests.api.answers import NOW
+from tests.api.answers import NOW, problem
 from tests.api.conftest import listen, serve
 from tests.api.test_devices import Accounts
 from tests.cities import City
@@ -82,9 +83,11 @@ async def _first_export(city: City, options: ApiOptions) -> None:
         len(content),
         hashlib.sha256(content).digest(),
     )
-    # Those that are asked for are numbered on from here.
+    # Numbers that the database gives itself begin after it.
     await city.owner.execute(
-        "SELECT setval(pg_get_serial_sequence('alatau.export', 'export_id'), max(export_id)) FROM alatau.export"
+        """
+        SELECT setval(pg_get_serial_sequence('alatau.export', 'export_id'), max(export_id)) FROM alatau.export
+        """
     )
     assert options.exports is not None
     (options.exports.directory / "export-1.parquet").write_bytes(content)
@@ -189,6 +192,12 @@ def named(schema: Json) -> Json:
     return found
 
 
+def schema_of_body(operation: Json) -> Json:
+    """Return the schema of an operation's body, which it has."""
+    found: Json = operation["requestBody"]["content"]["application/json"]["schema"]
+    return found
+
+
 def sensible_values(schema: Json, examples: list[Any]) -> st.SearchStrategy[Any]:
     """Make examples, members of closed sets, and truth values; nothing where there are none."""
     values = list(examples)
@@ -221,20 +230,19 @@ def sensible(operation: Operation) -> st.SearchStrategy[AnyCase]:
 
 def body_of(operation: Operation) -> dict[str, st.SearchStrategy[Any]]:
     """Make the body of a sensible request, if it has one."""
-    request = operation.definition.raw.get("requestBody")
-    if request is None:
+    if "requestBody" not in operation.definition.raw:
         return {}
-    schema = named(request["content"]["application/json"]["schema"])
+    schema = named(schema_of_body(operation.definition.raw))
+    media_type = st.just("application/json")
+    if "examples" in schema:
+        return {"body": st.sampled_from(schema["examples"]), "media_type": media_type}
     fields = {
         name: st.sampled_from(field["examples"])
         for name, field in schema["properties"].items()
         if "examples" in field
     }
     required = {name: fields.pop(name) for name in schema["required"]}
-    return {
-        "body": st.fixed_dictionaries(required, optional=fields),
-        "media_type": st.just("application/json"),
-    }
+    return {"body": st.fixed_dictionaries(required, optional=fields), "media_type": media_type}
 
 
 def cases_of(operation: Operation) -> st.SearchStrategy[AnyCase]:
@@ -243,6 +251,25 @@ def cases_of(operation: Operation) -> st.SearchStrategy[AnyCase]:
     if {"parameters", "requestBody"}.isdisjoint(operation.definition.raw):
         return cases
     return cases | operation.as_strategy(GenerationMode.NEGATIVE)
+
+
+BODIES = [
+    pytest.param(path, field, id=f"{path} {field}")
+    for path, methods in DESCRIPTION["paths"].items()
+    if "requestBody" in methods.get("post", {})
+    for field, schema in named(schema_of_body(methods["post"]))["properties"].items()
+    if "string" in {schema.get("type"), *(one.get("type") for one in schema.get("anyOf", ()))}
+]
+
+
+@pytest.mark.parametrize(("path", "field"), BODIES)
+async def test_half_a_character_in_a_body_is_refused(
+    client: httpx2.AsyncClient, path: str, field: str
+) -> None:
+    request = request_of(curl(path, "post"), client.base_url)
+    content = orjson.dumps(orjson.loads(request.content) | {field: "HALF"}).replace(b"HALF", rb"\ud800")
+    response = await client.post(path, content=content, headers={"Content-Type": "application/json"})
+    assert field in problem(response, 422, "invalid-body")["detail"]
 
 
 def test_every_operation_is_understood_by_others() -> None:

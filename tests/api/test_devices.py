@@ -183,12 +183,3 @@ async def test_a_body_that_is_no_json_is_refused(application: Served) -> None:
             "/api/v1/devices", content=b"{", headers={"Content-Type": "application/json"}
         )
     assert "JSON" in problem(response, 422, "invalid-body")["detail"]
-
-
-@pytest.mark.parametrize("field", ["id", "kind", "district", "interval"])
-async def test_half_a_character_is_refused(application: Served, field: str) -> None:
-    content = orjson.dumps(body("half-1", interval="PT1M") | {field: "HALF"}).replace(b"HALF", rb"\ud800")
-    async with application(accounts=Accounts()) as client:
-        headers = {"Content-Type": "application/json"}
-        response = await client.post("/api/v1/devices", content=content, headers=headers)
-    assert problem(response, 422, "invalid-body")["detail"].startswith(f"{field}: ")

@@ -4,6 +4,7 @@ import datetime as dt
 from typing import Any
 
 import httpx2
+import pyarrow.ipc
 import pytest
 
 from tests.api.answers import NOW, fetch, problem
@@ -183,6 +184,35 @@ async def test_the_same_span_of_a_week_before_is_bucket_by_bucket_beside_it(
     (group,) = answer["compare"]["groups"]
     assert group["start"] == ["2026-01-08T10:00:00Z", "2026-01-08T11:00:00Z"]
     assert group["avg"] == [None, 5.0]
+
+
+async def test_a_table_has_a_row_for_each_bucket_and_the_unit_of_its_values(
+    client: httpx2.AsyncClient,
+) -> None:
+    parameters = {
+        "metric": "pm2_5",
+        "agg": "avg,rate",
+        "group_by": "district",
+        "step": "PT1H",
+        "start": "-PT2H",
+        "fill": "none",
+    }
+    response = await client.get("/api/v1/series", params={**parameters, "format": "csv"})
+    lines = response.text.splitlines()
+    assert lines[0] == '"district","metric","unit","start","end","count","coverage","avg","rate"'
+    assert [line.split(",")[0] for line in lines[1:]] == ['"gate"', '"gate"', '"golden"']
+    assert '"2026-01-15T10:00:00.000000Z","2026-01-15T11:00:00.000000Z",1,' in lines[1]
+    response = await client.get("/api/v1/series", params={**parameters, "format": "arrow"})
+    table = pyarrow.ipc.open_stream(response.content).read_all()
+    assert table.schema.field("avg").metadata == {b"unit": b"ug/m3"}
+    assert table.schema.field("rate").metadata == {b"unit": b"ug/m3/s"}
+    assert table["avg"].to_pylist() == [10.0, 20.0, 40.0]
+
+
+async def test_a_table_has_no_room_for_a_comparison(client: httpx2.AsyncClient) -> None:
+    parameters = {"metric": "pm2_5", "compare": "-P7D", "format": "csv"}
+    response = await client.get("/api/v1/series", params=parameters)
+    assert "format=json" in problem(response, 422, "invalid-parameter")["detail"]
 
 
 async def test_a_comparison_with_the_future_is_refused(client: httpx2.AsyncClient) -> None:

@@ -186,6 +186,25 @@ async def test_server_that_fails_costs_and_doubles_no_reading(
         assert worker.metrics.sessions_lost._value.get() == 0
 
 
+async def test_database_that_dies_while_a_worker_starts_is_waited_for(rig: Rig) -> None:
+    lock = await connect(rig.database.owner_url, application="test-lock")
+    worker, stop = Ingest(rig.options()), asyncio.Event()
+    task = asyncio.create_task(worker.run(stop), name="test.ingest")
+    try:
+        async with lock.transaction(), _superuser(rig) as superuser:
+            await lock.execute("LOCK TABLE alatau.ingest_arrivals IN ACCESS EXCLUSIVE MODE")
+            waits = (
+                "SELECT pid FROM pg_locks WHERE relation = 'alatau.ingest_arrivals'::regclass AND NOT granted"
+            )
+            await superuser.execute("SELECT pg_terminate_backend($1)", await rig.until_sql(waits))
+            await rig.until_sql(waits)
+        await rig.until(lambda: worker.readiness()[0])
+    finally:
+        await lock.close()
+        stop.set()
+        await task
+
+
 async def test_broker_that_restarts_keeps_all_and_takes_all(rig: Rig, tmp_path: pathlib.Path) -> None:
     """Also what comes before ingest is back: its subscription is in the saved session. The gateway sends again what
     had no acknowledgement, so that every reading has to state its time to be the same one."""

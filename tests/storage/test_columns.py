@@ -149,3 +149,18 @@ async def test_a_null_in_a_stream_is_refused(connection: asyncpg.Connection, que
     with pytest.raises(ValueError, match="COALESCE"):
         async for _ in stream_columns(connection, query, [], ["int8"], batch_rows=1000):
             pass
+
+
+@pytest.mark.servers
+async def test_a_reader_that_is_cancelled_at_any_moment_leaves_its_connection_usable(database: Database) -> None:
+    connection = await connect(database.owner_url, application="test")
+    try:
+        for seconds in (0, 0.001, 0.01, 0.02, 0.05, 0.1, 0.15):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await read_columns(
+                        connection, "SELECT n::int8 FROM generate_series(1, 3000000) AS n", [], ["int8"]
+                    )
+            assert await connection.fetchval("SELECT 7") == 7
+    finally:
+        await connection.close()
