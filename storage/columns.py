@@ -37,8 +37,9 @@ async def read_columns(
     # asyncpg awaits the sink for each of its pieces.
     async def sink(data: bytes) -> None:
         if is_closed:
-            raise _ClosedError
-        received.write(data)
+            _refuse(data)
+        else:
+            received.write(data)
 
     copying = asyncio.create_task(
         connection.copy_from_query(query, *arguments, output=sink, format="binary"), name="storage.copy"
@@ -79,10 +80,8 @@ async def stream_columns(
     async def sink(data: bytes) -> None:
         nonlocal received
         if is_closed:
-            # To refuse what comes last would cancel a query that has ended, and wait for that for ever (asyncpg 0.32).
-            if bytes(data[-_TRAILER_BYTES:]) == _TRAILER:
-                return
-            raise _ClosedError
+            _refuse(data)
+            return
         received += data
         if len(received) >= wanted:
             body, received = received, bytearray()
@@ -114,6 +113,15 @@ async def stream_columns(
 
 class _ClosedError(Exception):
     """Nobody reads any more."""
+
+
+def _refuse(data: bytes) -> None:
+    """Let a sink end its copy, unless this piece is the last.
+
+    To refuse that one would cancel a query that has ended, and wait for its end for ever (asyncpg 0.32).
+    """
+    if data[-_TRAILER_BYTES:] != _TRAILER:
+        raise _ClosedError
 
 
 async def _end(connection: Connection, copying: asyncio.Task[str]) -> None:
