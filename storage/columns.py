@@ -15,7 +15,8 @@ from storage.kinds import Connection
 
 # Source: PostgreSQL 17 documentation, COPY, "Binary Format": signature, flags, header extension; the trailer.
 _HEADER_BYTES = 19
-_TRAILER_BYTES = 2
+_TRAILER = b"\xff\xff"
+_TRAILER_BYTES = len(_TRAILER)
 _LAST_DATA_SECONDS = 0.25
 _POSTGRES_EPOCH = 946_684_800_000_000  # 2000-01-01 in Unix µs
 _IS_NULL = "a column that must not be NULL is; every column of the query needs a COALESCE"
@@ -36,8 +37,9 @@ async def read_columns(
     # asyncpg awaits the sink for each of its pieces.
     async def sink(data: bytes) -> None:
         if is_closed:
-            raise _ClosedError
-        received.write(data)
+            _refuse(data)
+        else:
+            received.write(data)
 
     copying = asyncio.create_task(
         connection.copy_from_query(query, *arguments, output=sink, format="binary"), name="storage.copy"
@@ -78,7 +80,8 @@ async def stream_columns(
     async def sink(data: bytes) -> None:
         nonlocal received
         if is_closed:
-            raise _ClosedError
+            _refuse(data)
+            return
         received += data
         if len(received) >= wanted:
             body, received = received, bytearray()
@@ -110,6 +113,15 @@ async def stream_columns(
 
 class _ClosedError(Exception):
     """Nobody reads any more."""
+
+
+def _refuse(data: bytes) -> None:
+    """Let a sink end its copy, unless this piece is the last.
+
+    To refuse that one would cancel a query that has ended, and wait for its end for ever (asyncpg 0.32).
+    """
+    if data[-_TRAILER_BYTES:] != _TRAILER:
+        raise _ClosedError
 
 
 async def _end(connection: Connection, copying: asyncio.Task[str]) -> None:

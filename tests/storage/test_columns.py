@@ -115,6 +115,27 @@ async def test_a_stream_whose_reader_is_cancelled_leaves_its_connection_usable(
     assert await connection.fetchval("SELECT 42") == 42
 
 
+@pytest.mark.parametrize("rows", [10, 20_000])
+async def test_a_reader_may_be_cancelled_at_any_moment(connection: asyncpg.Connection, rows: int) -> None:
+    async def read() -> None:
+        async with (
+            connection.transaction(),
+            contextlib.aclosing(stream_columns(connection, _ROWS, [rows], _TYPES, batch_rows=1000)) as stream,
+        ):
+            async for _ in stream:
+                pass
+
+    for turns in range(100):
+        task = asyncio.create_task(read(), name="test.read")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=10)
+        assert done, f"cancelled after {turns} turns of the loop, it does not end"
+        async with asyncio.timeout(10):
+            assert await connection.fetchval("SELECT 42") == 42
+
+
 async def test_the_database_s_errors_leave_a_stream_as_they_are(connection: asyncpg.Connection) -> None:
     query = "SELECT (1 / (500000 - n))::int4 FROM (SELECT generate_series(1, 1000000) AS n) AS numbers"
     with pytest.raises(asyncpg.DivisionByZeroError):
