@@ -147,7 +147,7 @@ async def count_letters(connection: asyncpg.Connection, load: Counted) -> int:
     )
     counted = "sum(1 + repeats)" if folded else "count(*)"
     letters = await connection.fetchval(
-        f"SELECT COALESCE({counted}, 0) FROM alatau.dead_letter WHERE topic LIKE '%/' || $1 || '-%'",  # noqa: S608
+        f"SELECT COALESCE({counted}, 0) FROM alatau.dead_letter WHERE topic LIKE '%/' || $1 || '-%'",
         load.prefix,
     )
     return int(letters)

@@ -100,7 +100,7 @@ async def stored_rows(stack: LocalStack, database: str, load: Load) -> int:
     connection = await connect(stack.database_url(OWNER_ROLE, database), application="bench")
     try:
         # Kinds' names are validated by the catalogue.
-        rows: int = await connection.fetchval(f'SELECT count(*) FROM "{SCHEMA}"."{load.kind}"')  # noqa: S608
+        rows: int = await connection.fetchval(f'SELECT count(*) FROM "{SCHEMA}"."{load.kind}"')
         return rows
     finally:
         await connection.close()

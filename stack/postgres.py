@@ -30,6 +30,8 @@ START_TIMEOUT = 120.0
 STOP_TIMEOUT = 60.0
 """Seconds for a stop, which writes everything out; past them the next start replays the log."""
 
+# What a server says that starts while sessions of a killed one have not noticed yet, and for how long they may.
+_ORPHANS, _ORPHANS_TIMEOUT = "pre-existing shared memory block", 15.0
 _SIGNAL_TIMEOUT = 0.5
 
 
@@ -92,12 +94,26 @@ class PostgresServer:
         discard_stale_lock(self._data_dir)
         await asyncio.to_thread(configure, self._servers, self._data_dir, self._port, self._overrides)
         argv = [str(self._servers.postgres_bin / "postgres"), "-D", str(self._data_dir)]
-        self._child = Child(Program("PostgreSQL", argv, self._log, SIGINT, account, self._data_dir))
+        program = Program("PostgreSQL", argv, self._log, SIGINT, account, self._data_dir)
+        deadline = time.monotonic() + _ORPHANS_TIMEOUT
+        while not await self._started(program, is_last=time.monotonic() > deadline):
+            await asyncio.sleep(POLL_INTERVAL)
+
+    async def _started(self, program: Program, *, is_last: bool) -> bool:
+        """Start the server; return False where sessions of a killed one are still ending, unless it is the last
+        time."""
+        self._child = child = Child(program)
         try:
-            await self._child.wait_ready(self._is_ready, START_TIMEOUT)
+            await child.wait_ready(self._is_ready, START_TIMEOUT)
+        except StackError:
+            await self.stop()
+            if is_last or _ORPHANS not in child.last_lines():
+                raise
+            return False
         except BaseException:
             await self.stop()
             raise
+        return True
 
     async def stop(self) -> None:
         """End sessions and transactions, write everything out, and return when the server has ended."""
