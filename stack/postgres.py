@@ -96,7 +96,7 @@ class PostgresServer:
         argv = [str(self._servers.postgres_bin / "postgres"), "-D", str(self._data_dir)]
         program = Program("PostgreSQL", argv, self._log, SIGINT, account, self._data_dir)
         deadline = time.monotonic() + _ORPHANS_TIMEOUT
-        while not await self._started(program, is_last=time.monotonic() > deadline):
+        while not await self._started(program, is_last=time.monotonic() > deadline):  # noqa: ASYNC110
             await asyncio.sleep(POLL_INTERVAL)
 
     async def _started(self, program: Program, *, is_last: bool) -> bool:
