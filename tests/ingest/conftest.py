@@ -122,8 +122,9 @@ class Rig:
             await self.until(lambda: ingest.readiness()[0] or task.done())
             yield ingest
         finally:
-            # What the broker has acknowledged to a device it has sent to the worker too, which looks again soon.
-            await asyncio.sleep(4 * options.session.gather_seconds)
+            # What the broker has acknowledged to a device is on its way to the worker: the system may hold it until
+            # what went before is confirmed, 40 ms at most, and the worker looks again soon.
+            await asyncio.sleep(0.06 + 4 * options.session.gather_seconds)
             stop.set()
             await task
 
