@@ -31,6 +31,10 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Development")(bench)
 
 
+# Two at once, each with servers of its own: most of the time is spent waiting for other processes.
+_WHOLE_SUITE = ["--numprocesses=2", "--dist=loadfile", "--cov", "--cov-report=term:skip-covered"]
+
+
 def test(context: typer.Context) -> None:
     """Run the whole test suite on real servers of its own. What follows is given to pytest.
 
@@ -40,8 +44,7 @@ def test(context: typer.Context) -> None:
     """
     with Steps(errors) as steps, steps.step("servers") as report:
         ensure_servers(os.environ, report)
-    coverage = [] if context.args else ["--cov", "--cov-report=term:skip-covered"]
-    _exit([sys.executable, "-m", "pytest", *coverage, *context.args])
+    _exit([sys.executable, "-m", "pytest", *(context.args or _WHOLE_SUITE)])
 
 
 def check() -> None:
