@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from api.contract import PREFIX
@@ -17,12 +17,12 @@ from api.parameters import parse_range, refuse_paging, split_list
 from api.problems import invalid_parameter
 from api.reading_table import reading_batches, readings_table, select_one_kind, too_many_rows
 from api.responses import answer, as_times, next_page
+from api.selection import SelectionParameters, understand_selection
 from api.services import Api, Services
 from api.tables import TABLE_FORMATS, Batch, table_response
 from sensors.times import format_timestamp, to_microseconds
 from storage.reading_stream import Extract, count_readings, estimate_readings
 from storage.readings import Order, read_readings
-from storage.selection import Selection
 
 router = APIRouter(prefix=PREFIX, tags=["readings"])
 
@@ -30,17 +30,14 @@ _SCOPE = "readings"
 _FORMATS = (Format.JSON, *TABLE_FORMATS, Format.GEOJSON)
 
 
-class ReadingsQuery(BaseModel):
+class ReadingsQuery(SelectionParameters):
     """Which readings. As JSON of one device, page by page; in any other format of all that are selected."""
 
-    kind: str | None = Field(None, description="Of devices of several kinds, one; else the devices' own.")
-    district: list[str] = []
     device: list[str] = Field(
         [],
         description="As JSON exactly one. Lists are repeated or with commas.",
         json_schema_extra={TRIED: True},
     )
-    simulated: bool | None = None
     start: str = Field("-PT24H", description="RFC 3339 with zone, `now`, or from now such as `-PT6H`.")
     end: str = Field("now", description="Not part of the range itself.")
     order: Order = Order.ASC
@@ -74,7 +71,9 @@ async def _page(request: Request, api: Services, query: ReadingsQuery) -> Respon
     else:
         start, end = parse_range(query.start, query.end, to_microseconds(api.clock()))
     async with api.database.connection() as connection:
-        kind, devices = await select_one_kind(connection, api.catalogue, _selection(query))
+        kind, devices = await select_one_kind(
+            connection, api.catalogue, understand_selection(query, api.catalogue)
+        )
         if not len(devices):
             raise invalid_parameter(
                 "device", f"{name} is not one of the others that are asked for; leave them out"
@@ -115,16 +114,13 @@ def _one_device(query: ReadingsQuery) -> str:
     return devices[0]
 
 
-def _selection(query: ReadingsQuery) -> Selection:
-    kinds = (query.kind,) if query.kind else ()
-    return Selection(kinds, split_list(query.district), split_list(query.device), query.simulated)
-
-
 async def _extract(api: Services, query: ReadingsQuery) -> Extract:
     now = to_microseconds(api.clock())
     start, end = parse_range(query.start, query.end, now)
     async with api.database.connection() as connection:
-        kind, devices = await select_one_kind(connection, api.catalogue, _selection(query))
+        kind, devices = await select_one_kind(
+            connection, api.catalogue, understand_selection(query, api.catalogue)
+        )
         extract = Extract(kind, devices, start, end, query.order)
         limit = api.options.max_stream_rows
         if await estimate_readings(connection, extract, now) > limit and (

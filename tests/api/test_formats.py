@@ -86,6 +86,8 @@ async def test_readings_of_a_kind_are_in_the_order_of_device_and_time(
         ({"district": "golden", "kind": "air_quality"}, {"air-2"}),
         ({"device": "air-1"}, {"air-1"}),
         ({"device": ["air-1,air-2"]}, {"air-1", "air-2"}),
+        ({"kind": "air_quality", "near": "77.0,43.48,500"}, {"air-1"}),
+        ({"kind": "air_quality", "tag": "pole:7"}, {"air-2"}),
         ({"kind": "noise", "simulated": "true"}, {"sim-1"}),
         ({"kind": "noise", "simulated": "false"}, set()),
         ({"kind": "weather"}, set()),
