@@ -181,7 +181,8 @@ BEGIN
     INTO newest USING device, healed.time;
     UPDATE alatau.latest l
     SET time = healed.time, received_at = coalesce(newest.received_at, l.received_at), times = healed.times,
-        values = healed.values
+        -- A column of revision 0007.
+        values = healed.values, changed = pg_current_xact_id()::text::bigint
     WHERE l.device_id = device;
 END $$;
 REVOKE ALL ON FUNCTION alatau.heal_latest(int, text, text[], timestamptz, timestamptz) FROM PUBLIC;

@@ -70,6 +70,15 @@ async def test_a_deletion_is_made_and_on_record(client: httpx2.AsyncClient, mete
     }
 
 
+async def test_who_asks_for_changed_latest_values_hears_of_a_correction(
+    client: httpx2.AsyncClient, meter: str
+) -> None:
+    cursor = (await fetch(client, "latest", kind="noise", limit=1000))["cursor"]
+    await post(client, body(meter))
+    changed = (await fetch(client, "latest", kind="noise", limit=1000, since=cursor))["devices"]
+    assert {one["device"]: one["values"]["laeq"]["value"] for one in changed}[meter] == 43
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
