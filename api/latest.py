@@ -44,7 +44,7 @@ class LatestFilter(SelectionParameters):
     )
     format: Format | None = None
     cursor: str | None = Field(None, description="`next` of the page before; JSON and GeoJSON only.")
-    limit: int = Field(100, ge=1, le=1000, description="Of a page; JSON and GeoJSON only.")
+    limit: int = Field(100, ge=1, le=10_000, description="Of a page; JSON and GeoJSON only.")
 
 
 @router.get("/latest")
