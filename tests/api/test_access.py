@@ -32,7 +32,10 @@ async def test_operators_and_readers_need_no_key(application: Served, path: str)
         assert (await client.get(f"/{path}")).status_code == 200
 
 
-@pytest.mark.parametrize("key", [generate_key(), "nonsense", "alatau_0123456789ab_short", "ключ"])
+@pytest.mark.parametrize(
+    "key",
+    [pytest.param(generate_key(), id="well-formed"), "nonsense", "alatau_0123456789ab_short", "ключ"],
+)
 async def test_a_key_that_was_never_given_out_is_refused(application: Served, key: str) -> None:
     async with application(key=None) as client:
         response = await client.get("/api/v1/kinds", headers={b"X-API-Key": key.encode()})
