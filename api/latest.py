@@ -118,11 +118,19 @@ async def _batches(
 
 
 def _shape(reading: LatestReading, catalogue: Catalogue, now: dt.datetime) -> dict[str, Any]:
-    def age(time: dt.datetime) -> dict[str, Any]:
+    # Thousands of devices with ten values each: a call for each of them would be most of the answer's time.
+    stale_after = max(_STALE_AFTER_INTERVALS * reading.interval_seconds, _STALE_AFTER_SECONDS)
+    age = (now - reading.time).total_seconds()
+    metric_of, values = catalogue.metric_of, {}
+    for name, (value, time) in reading.values.items():
         seconds = (now - time).total_seconds()
-        is_stale = seconds > max(_STALE_AFTER_INTERVALS * reading.interval_seconds, _STALE_AFTER_SECONDS)
-        return {"time": time, "age_seconds": seconds, "stale": is_stale}
-
+        values[name] = {
+            "value": value,
+            "unit": metric_of[name].unit,
+            "time": time,
+            "age_seconds": seconds,
+            "stale": seconds > stale_after,
+        }
     return {
         "device": reading.device,
         "kind": reading.kind,
@@ -130,10 +138,9 @@ def _shape(reading: LatestReading, catalogue: Catalogue, now: dt.datetime) -> di
         "position": reading.position,
         "simulated": reading.simulated,
         "interval_seconds": reading.interval_seconds,
-        **age(reading.time),
+        "time": reading.time,
+        "age_seconds": age,
+        "stale": age > stale_after,
         "received_at": reading.received_at,
-        "values": {
-            name: {"value": one.value, "unit": catalogue.metric_of[name].unit, **age(one.time)}
-            for name, one in reading.values.items()
-        },
+        "values": values,
     }

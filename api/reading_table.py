@@ -36,6 +36,10 @@ async def select_one_kind(
     # Devices that are named are of the kind that is named, or it is said that they are not.
     asked = dataclasses.replace(selection, kinds=()) if selection.devices else selection
     devices = await select_devices(connection, asked) if asked.kinds or asked.devices else None
+    if asked.devices and not devices:
+        raise invalid_parameter(
+            "device", f"{', '.join(asked.devices)[:80]}: none of the others that are asked for; leave them out"
+        )
     kinds = sorted({*selection.kinds, *(devices.kind.tolist() if devices else ())})
     if len(kinds) == 1 and devices is not None:
         return catalogue.kind_of[kinds[0]], devices

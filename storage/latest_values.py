@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sensors.catalogue import Catalogue
 from storage.kinds import Connection
 from storage.selection import Selection, condition
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LatestValue:
+class LatestValue(NamedTuple):
     """The newest value of one metric and its own event time."""
 
     value: float

@@ -96,7 +96,8 @@ async def _first_export(city: City, options: ApiOptions) -> None:
 @pytest.fixture(scope="module")
 async def known(city: City) -> City:
     """The city, with the device, the readings and the letter that the examples speak of."""
-    sample = DeviceSpec("sample-air-1", "air_quality", "gate")
+    # Where the examples of places look for devices, with the tag that they name.
+    sample = DeviceSpec("sample-air-1", "air_quality", "gate", (77.0, 43.48), metadata={"pole": 7.0})
     city.number.update(await register_devices(city.owner, [sample], city.catalogue))
     letter = DeadLetter(to_microseconds(NOW), "t", b"{}", Reason.NO_METRICS, "empty")
     await insert_letters(city.ingest, [letter])
