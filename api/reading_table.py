@@ -38,7 +38,8 @@ async def select_one_kind(
     devices = await select_devices(connection, asked) if asked.kinds or asked.devices else None
     if asked.devices and not devices:
         raise invalid_parameter(
-            "device", f"{', '.join(asked.devices)[:80]}: none of the others that are asked for; leave them out"
+            "device",
+            f"{', '.join(asked.devices)[:80]}: none of the others that are asked for; leave them out",
         )
     kinds = sorted({*selection.kinds, *(devices.kind.tolist() if devices else ())})
     if len(kinds) == 1 and devices is not None:
