@@ -88,6 +88,8 @@ def refuse_paging(query: BaseModel, format_: Format) -> None:
 
 async def require_devices(connection: Connection, devices: Sequence[str]) -> None:
     """Refuse ids that no device has, naming the nearest."""
+    if not devices:
+        return
     missing = [device for device in devices if not DEVICE_ID.fullmatch(device)]
     missing = missing or await missing_devices(connection, devices)
     if missing:

@@ -57,7 +57,9 @@ async def _show(settings: Settings) -> None:
         catalogue = await load_applied(connection)
         stored = await list_stored(connection, [kind.name for kind in catalogue.kinds])
     answers.print(_stored_table(stored))
-    answers.print("* as every kind without a policy of its own. Rows are estimates.")
+    answers.print(
+        "* as every kind without a policy of its own. Rows are the database's estimates, - until it has made one."
+    )
 
 
 def _stored_table(stored: Sequence[Stored]) -> Table:
@@ -67,7 +69,7 @@ def _stored_table(stored: Sequence[Stored]) -> Table:
             one.kind,
             one.tier.value,
             _days(one.keep) + ("" if one.is_own else " *"),
-            f"{one.rows:,}",
+            f"{one.rows:,}" if one.rows or one.oldest is None else "-",
             decimal(one.size),
             _time(one.oldest),
             _time(one.horizon),
