@@ -14,6 +14,7 @@ from api.problems import ProblemError, ProblemType, unavailable
 from storage.database import allow_seconds, open_pool
 from storage.errors import RetryableError, classify
 from storage.kinds import Connection
+from storage.series_query import TooManyReadingsError
 
 log = structlog.get_logger("api.database")
 
@@ -88,6 +89,13 @@ class Database:
                 ProblemType.TIMEOUT,
                 "the query took longer than a query may, and was stopped; "
                 "ask for a shorter range, fewer metrics, or one district or device",
+            ) from error
+        except TooManyReadingsError as error:
+            raise ProblemError(
+                ProblemType.TOO_LARGE,
+                f"{error}, for twa, twa_linear, increase, rate or exceed; ask for a shorter range, fewer metrics, or "
+                "one district or device",
+                parameter="agg",
             ) from error
         except DATABASE_ERRORS as error:
             raise _as_problem(error) from error

@@ -47,6 +47,8 @@ class Question:
 def understand_question(query: MetricParameters, catalogue: Catalogue, now: int) -> Question:
     """Return what is asked; a problem says which parameter is not valid."""
     require_known("metric", [query.metric], catalogue.metric_of)
+    if query.agg is Aggregate.EXCEED:
+        raise invalid_parameter("agg", "exceed needs a limit, which only series has; ask for avg or max")
     selection = understand_selection(query, catalogue)
     measuring = catalogue.kinds_measuring(query.metric)
     kinds = tuple(kind for kind in measuring if not selection.kinds or kind.name in selection.kinds)

@@ -24,7 +24,7 @@ from storage.buckets import count_at_most, finest_step
 from storage.kinds import Connection
 from storage.selection import Members, count_members
 from storage.series import answer_series
-from storage.series_query import Answer, GroupBy, TooManyReadingsError
+from storage.series_query import Answer, GroupBy
 
 router = APIRouter(prefix=PREFIX, tags=["series"])
 
@@ -97,15 +97,7 @@ async def _read(
     kinds = tuple(kind for kind in asked.kinds if kind.name in present)
     if not kinds:
         return Answer([], (), ())
-    try:
-        return await answer_series(connection, asked.query(edges, kinds))
-    except TooManyReadingsError as error:
-        raise ProblemError(
-            ProblemType.TOO_LARGE,
-            f"{error}, for twa, twa_linear, increase, rate or exceed; ask for a shorter range, fewer metrics, or "
-            "one district or device",
-            parameter="agg",
-        ) from error
+    return await answer_series(connection, asked.query(edges, kinds))
 
 
 def _refuse_too_many_buckets(asked: SeriesRequest, api: Services) -> None:

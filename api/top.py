@@ -16,7 +16,6 @@ from api.parameters import require_devices
 from api.problems import ProblemError, ProblemType
 from api.questions import (
     MetricParameters,
-    Question,
     measuring_members,
     read_answer,
     understand_question,
@@ -25,8 +24,7 @@ from api.questions import (
 from api.responses import answer
 from api.services import Api
 from sensors.times import format_timestamp, to_microseconds
-from storage.expected import By, Expected, expected_readings
-from storage.kinds import Connection
+from storage.expected import By
 from storage.readings import Order
 from storage.selection import Members, count_members
 from storage.series_query import Aggregate, GroupBy, Series
@@ -44,11 +42,12 @@ class TopParameters(MetricParameters):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Place:
-    """One group with its value."""
+    """One group with its value; how many readings it is of, and how many were expected."""
 
     group: str
     value: float
     count: int
+    expected: float
 
 
 @router.get("/top")
@@ -67,7 +66,6 @@ async def get_top(api: Api, query: Annotated[TopParameters, Query()]) -> Respons
             connection, asked, members, asked.agg, GroupBy(query.by.value), [asked.start, asked.end]
         )
         places = _best(series, asked.agg, query.order)[: query.k]
-        expected = await _expected(connection, asked, query.by, [place.group for place in places])
     return answer(
         {
             "start": format_timestamp(asked.start),
@@ -76,7 +74,7 @@ async def get_top(api: Api, query: Annotated[TopParameters, Query()]) -> Respons
             "unit": asked.metric.unit,
             "agg": asked.agg.value,
             "order": query.order.value,
-            "top": [_shape(place, query.by, expected.get(place.group)) for place in places],
+            "top": [_shape(place, query.by) for place in places],
             "warnings": warnings_of(asked, members, series),
         }
     )
@@ -99,26 +97,15 @@ def _best(series: Sequence[Series], agg: Aggregate, order: Order) -> list[_Place
         count = int(one.count[0])
         value = float(one.values[agg][0]) if agg in one.values else float(count)
         if count and one.group is not None and not math.isnan(value):
-            places.append(_Place(one.group, value, count))
+            places.append(_Place(one.group, value, count, float(one.expected[0])))
     sign = -1 if order is Order.DESC else 1
     return sorted(places, key=lambda place: (sign * place.value, place.group))
 
 
-async def _expected(
-    connection: Connection, asked: Question, by: By, groups: Sequence[str]
-) -> dict[str, Expected]:
-    measuring = dataclasses.replace(asked.selection, kinds=tuple(kind.name for kind in asked.kinds))
-    if by is By.DEVICE:
-        # Of all devices there may be many: only those with a place are looked at.
-        measuring = dataclasses.replace(measuring, devices=tuple(groups))
-    return await expected_readings(connection, measuring, by, asked.start, asked.end) if groups else {}
-
-
-def _shape(place: _Place, by: By, expected: Expected | None) -> dict[str, Any]:
-    readings = expected.readings if expected else 0
+def _shape(place: _Place, by: By) -> dict[str, Any]:
     return {
         "group": {by.value: place.group},
         "value": place.value,
         "count": place.count,
-        "coverage": min(1.0, place.count / readings) if readings else None,
+        "coverage": min(1.0, place.count / place.expected) if place.expected else None,
     }

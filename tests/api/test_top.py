@@ -111,3 +111,13 @@ async def test_more_devices_than_an_answer_may_hold_are_refused_with_what_to_ask
         response = await client.get("/api/v1/top", params={"metric": "temperature"})
         assert "ask for by=district" in problem(response, 422, "too-large")["detail"]
         assert (await fetch(client, "top", metric="temperature", by="kind"))["top"]
+
+
+async def test_following_too_many_readings_is_refused_and_so_is_a_limit_that_is_not_there(
+    client: httpx2.AsyncClient,
+) -> None:
+    parameters = {"metric": "pm2_5", "agg": "twa", "start": "-P9000D"}
+    response = await client.get("/api/v1/top", params=parameters)
+    assert "shorter range" in problem(response, 422, "too-large")["detail"]
+    response = await client.get("/api/v1/top", params={"metric": "pm2_5", "agg": "exceed"})
+    assert "limit" in problem(response, 422, "invalid-parameter")["detail"]
