@@ -61,7 +61,9 @@ async def get_heatmap(api: Api, query: Annotated[HeatmapParameters, Query()]) ->
     edges = boundaries(asked.start, asked.end, _HOUR, zone)
     async with api.database.connection() as connection:
         await require_devices(connection, asked.selection.devices)
-        members = measuring_members(await count_members(connection, asked.selection), asked.kinds)
+        members = measuring_members(
+            await count_members(connection, asked.selection, asked.start), asked.kinds
+        )
         _refuse_too_many_points(members, query.group_by, len(edges) - 1, api)
         series = await read_answer(connection, asked, members, _state(asked.agg), query.group_by, edges)
     cells = _cells(edges[:-1], zone)

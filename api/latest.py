@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 from collections.abc import AsyncGenerator, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
@@ -14,6 +13,7 @@ from starlette.responses import Response
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.formats import Format, wanted_format
+from api.latest_shape import shape_devices
 from api.latest_table import COLUMNS, latest_batch
 from api.parameters import refuse_paging, require_devices, require_known, split_list
 from api.problems import invalid_parameter
@@ -21,8 +21,7 @@ from api.responses import GEOJSON, answer, feature, feature_collection, next_pag
 from api.selection import SelectionParameters, understand_selection
 from api.services import Api, Services
 from api.tables import TABLE_FORMATS, Batch, Table, table_response
-from sensors.catalogue import Catalogue
-from storage.latest_values import LatestReading, list_latest, now_changing
+from storage.latest_values import list_latest, now_changing
 from storage.selection import Selection
 
 router = APIRouter(prefix=PREFIX, tags=["readings"])
@@ -30,9 +29,6 @@ router = APIRouter(prefix=PREFIX, tags=["readings"])
 _SCOPE = "latest"
 _FORMATS = (Format.JSON, Format.GEOJSON, *TABLE_FORMATS)
 _TABLE_PAGE = 1000
-# A device may be late once or twice; the third time it is worth a look. Within a minute nobody looks.
-_STALE_AFTER_INTERVALS = 3
-_STALE_AFTER_SECONDS = 60
 
 
 class LatestFilter(SelectionParameters):
@@ -80,7 +76,7 @@ async def get_latest(request: Request, api: Api, query: Annotated[LatestFilter, 
         "next": None if is_last else encode_cursor(_SCOPE, readings[-1].device, begun),
         "cursor": encode_cursor(changes, begun) if is_last else None,
     }
-    devices = [_shape(reading, catalogue, now) for reading in readings]
+    devices = shape_devices(readings, catalogue, now)
     headers = next_page(request, members["next"])
     if format_ is Format.GEOJSON:
         features = [feature(point(device["position"]), device, device["device"]) for device in devices]
@@ -114,33 +110,4 @@ async def _batches(
             connection, catalogue, selection, metrics, after=after, limit=_TABLE_PAGE
         ):
             after = readings[-1].device
-            yield latest_batch([_shape(reading, catalogue, now) for reading in readings])
-
-
-def _shape(reading: LatestReading, catalogue: Catalogue, now: dt.datetime) -> dict[str, Any]:
-    # Thousands of devices with ten values each: a call for each of them would be most of the answer's time.
-    stale_after = max(_STALE_AFTER_INTERVALS * reading.interval_seconds, _STALE_AFTER_SECONDS)
-    age = (now - reading.time).total_seconds()
-    metric_of, values = catalogue.metric_of, {}
-    for name, (value, time) in reading.values.items():
-        seconds = (now - time).total_seconds()
-        values[name] = {
-            "value": value,
-            "unit": metric_of[name].unit,
-            "time": time,
-            "age_seconds": seconds,
-            "stale": seconds > stale_after,
-        }
-    return {
-        "device": reading.device,
-        "kind": reading.kind,
-        "district": reading.district,
-        "position": reading.position,
-        "simulated": reading.simulated,
-        "interval_seconds": reading.interval_seconds,
-        "time": reading.time,
-        "age_seconds": age,
-        "stale": age > stale_after,
-        "received_at": reading.received_at,
-        "values": values,
-    }
+            yield latest_batch(readings, catalogue, now)

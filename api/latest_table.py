@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import datetime as dt
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from api.latest_shape import stale_after
 from api.tables import Batch, Column, Type
-from sensors.times import to_microseconds
+from sensors.catalogue import Catalogue
+from sensors.times import SECOND, to_microseconds
+from storage.latest_values import LatestReading
 
 COLUMNS = (
     Column("device", Type.TEXT),
@@ -26,29 +30,33 @@ COLUMNS = (
 )
 
 
-def latest_batch(devices: Sequence[Mapping[str, Any]]) -> Batch:
-    """Return the rows of some devices, as the JSON answer describes them."""
-    rows = [_row(device, metric, value) for device in devices for metric, value in device["values"].items()]
+def latest_batch(readings: Sequence[LatestReading], catalogue: Catalogue, now: dt.datetime) -> Batch:
+    """Return the rows of some devices' latest values."""
+    moment = to_microseconds(now)
+    rows = [row for reading in readings for row in _rows(reading, catalogue, moment)]
     columns: list[Any] = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in COLUMNS]
     return [
-        np.array(list(map(to_microseconds, values)), dtype=np.int64) if column.type is Type.TIME else values
+        np.array(values, dtype=np.int64) if column.type is Type.TIME else values
         for column, values in zip(COLUMNS, columns, strict=True)
     ]
 
 
-def _row(device: Mapping[str, Any], metric: str, value: Mapping[str, Any]) -> tuple[Any, ...]:
-    longitude, latitude = device["position"] or (None, None)
-    return (
-        device["device"],
-        device["kind"],
-        device["district"],
-        longitude,
-        latitude,
-        device["simulated"],
-        metric,
-        value["unit"],
-        value["value"],
-        value["time"],
-        value["age_seconds"],
-        value["stale"],
-    )
+def _rows(reading: LatestReading, catalogue: Catalogue, now: int) -> Iterator[tuple[Any, ...]]:
+    longitude, latitude = reading.position or (None, None)
+    limit = stale_after(reading.interval_seconds)
+    for metric, value, time in zip(reading.metrics, reading.values, reading.times, strict=True):
+        age = (now - time) / SECOND
+        yield (
+            reading.device,
+            reading.kind,
+            reading.district,
+            longitude,
+            latitude,
+            reading.simulated,
+            metric,
+            catalogue.metric_of[metric].unit,
+            value,
+            time,
+            age,
+            age > limit,
+        )

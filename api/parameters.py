@@ -88,22 +88,25 @@ def refuse_paging(query: BaseModel, format_: Format) -> None:
 
 async def require_devices(connection: Connection, devices: Sequence[str]) -> None:
     """Refuse ids that no device has, naming the nearest."""
-    if not devices:
-        return
-    missing = [device for device in devices if not DEVICE_ID.fullmatch(device)]
-    missing = missing or await missing_devices(connection, devices)
-    if missing:
-        detail, near = await _suggest(connection, missing[0])
-        raise invalid_parameter("device", detail, nearest=near)
+    require_device_ids(devices)
+    if devices and (missing := await missing_devices(connection, devices)):
+        near = nearest(missing[0], await neighbours(connection, missing[0]))
+        raise invalid_parameter("device", _no_such(missing[0], near), nearest=near[0] if near else None)
+
+
+def require_device_ids(devices: Sequence[str]) -> None:
+    """Refuse what no device can have as its id; whether one has it is asked of the database."""
+    for device in devices:
+        if not DEVICE_ID.fullmatch(device):
+            raise invalid_parameter("device", _no_such(device, []))
 
 
 async def no_such_device(connection: Connection, device: str) -> ProblemError:
     """Return the problem of a path that names a device there is not."""
-    detail, near = await _suggest(connection, device)
-    return ProblemError(ProblemType.NOT_FOUND, detail, nearest=near)
-
-
-async def _suggest(connection: Connection, device: str) -> tuple[str, str | None]:
     near = nearest(device, await neighbours(connection, device)) if DEVICE_ID.fullmatch(device) else []
+    return ProblemError(ProblemType.NOT_FOUND, _no_such(device, near), nearest=near[0] if near else None)
+
+
+def _no_such(device: str, near: Sequence[str]) -> str:
     hint = f'did you mean "{near[0]}"?' if near else "GET /api/v1/devices lists them"
-    return f'no device has the id "{device[:80]}"; {hint}', (near[0] if near else None)
+    return f'no device has the id "{device[:80]}"; {hint}'

@@ -167,7 +167,7 @@ def _explain(request: Request, error: Mapping[str, Any]) -> dict[str, Any]:
     return explained
 
 
-def refuse_unknown_parameters(request: Request) -> None:
+async def refuse_unknown_parameters(request: Request) -> None:
     """Refuse query parameters that the route's published description does not list."""
     valid = operation_names(request, "query")
     for name in request.query_params:

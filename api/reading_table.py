@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import numpy as np
 
-from api.parameters import require_devices, require_known
+from api.parameters import require_device_ids, require_devices, require_known
 from api.problems import ProblemError, ProblemType, invalid_parameter
 from api.tables import Batch, Column, Labels, Table, Type
 from sensors.catalogue import Catalogue
@@ -32,10 +32,12 @@ async def select_one_kind(
     """Return the selected devices and their kind, by their ids. Raises a problem where that is not one kind."""
     require_known("kind", selection.kinds, catalogue.kind_of)
     require_known("district", selection.districts, catalogue.district_of)
-    await require_devices(connection, selection.devices)
+    require_device_ids(selection.devices)
     # Devices that are named are of the kind that is named, or it is said that they are not.
     asked = dataclasses.replace(selection, kinds=()) if selection.devices else selection
     devices = await select_devices(connection, asked) if asked.kinds or asked.devices else None
+    if devices is None or len(devices) < len(asked.devices):
+        await require_devices(connection, asked.devices)
     if asked.devices and not devices:
         raise invalid_parameter(
             "device",

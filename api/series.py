@@ -49,7 +49,7 @@ async def get_series(request: Request, api: Api, query: Annotated[SeriesParamete
     edges = asked.edges()
     async with api.database.connection() as connection:
         await require_devices(connection, asked.selection.devices)
-        members = await count_members(connection, asked.selection)
+        members = await count_members(connection, asked.selection, asked.start)
         _refuse_too_many_points(asked, len(edges) - 1, members, api)
         found = await _read(connection, asked, edges, members)
         shaped = list(shape_all(found.series, edges, asked, catalogue))
@@ -67,7 +67,7 @@ async def get_series(request: Request, api: Api, query: Annotated[SeriesParamete
         if asked.percentiles:
             content["percentile_error"] = 0.0 if asked.exact else RELATIVE_ERROR
         if asked.compare is not None:
-            content["compare"] = await _compare(connection, asked, edges, members, api)
+            content["compare"] = await _compare(connection, asked, edges, api)
     return answer(content)
 
 
@@ -75,11 +75,11 @@ async def _compare(
     connection: Connection,
     asked: SeriesRequest,
     edges: Sequence[int],
-    members: Sequence[Members],
     api: Services,
 ) -> dict[str, Any]:
     """Return the same of the span that is asked to be compared with, bucket by bucket."""
     earlier, moved = asked.earlier(edges)
+    members = await count_members(connection, earlier.selection, earlier.start)
     found = await _read(connection, earlier, moved, members)
     return {
         "start": format_timestamp(earlier.start),
@@ -97,7 +97,7 @@ async def _read(
     kinds = tuple(kind for kind in asked.kinds if kind.name in present)
     if not kinds:
         return Answer([], (), ())
-    return await answer_series(connection, asked.query(edges, kinds))
+    return await answer_series(connection, asked.query(edges, kinds), members)
 
 
 def _refuse_too_many_buckets(asked: SeriesRequest, api: Services) -> None:

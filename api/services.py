@@ -39,8 +39,11 @@ class Services:
         return self.snapshot.current
 
 
-def services_of(request: Request) -> Services:
-    """Return the application's services; a dependency of routes."""
+async def services_of(request: Request) -> Services:
+    """Return the application's services; a dependency of routes.
+
+    It awaits nothing, but a plain function would be run in a thread, for each request.
+    """
     services: Services = request.app.state.services
     return services
 

@@ -59,7 +59,9 @@ async def get_top(api: Api, query: Annotated[TopParameters, Query()]) -> Respons
     asked = understand_question(query, api.catalogue, to_microseconds(api.clock()))
     async with api.database.connection() as connection:
         await require_devices(connection, asked.selection.devices)
-        members = measuring_members(await count_members(connection, asked.selection), asked.kinds)
+        members = measuring_members(
+            await count_members(connection, asked.selection, asked.start), asked.kinds
+        )
         if query.by is By.DEVICE:
             _refuse_too_many_devices(members, api.options.max_points)
         series = await read_answer(

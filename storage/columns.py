@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.kinds import Connection
+from storage.literals import with_literals
 
 # Source: PostgreSQL 17 documentation, COPY, "Binary Format": signature, flags, header extension; the trailer.
 _HEADER_BYTES = 19
@@ -42,7 +43,8 @@ async def read_columns(
             received.write(data)
 
     copying = asyncio.create_task(
-        connection.copy_from_query(query, *arguments, output=sink, format="binary"), name="storage.copy"
+        connection.copy_from_query(with_literals(query, arguments), output=sink, format="binary"),
+        name="storage.copy",
     )
     try:
         await asyncio.shield(copying)
@@ -88,7 +90,8 @@ async def stream_columns(
             await bodies.put(body)
 
     copying = asyncio.create_task(
-        connection.copy_from_query(query, *arguments, output=sink, format="binary"), name="storage.copy"
+        connection.copy_from_query(with_literals(query, arguments), output=sink, format="binary"),
+        name="storage.copy",
     )
     try:
         rest, skipped = bytearray(), _HEADER_BYTES

@@ -87,7 +87,11 @@ async def connect_alone(url: str, *, application: str) -> asyncpg.Connection:
 async def open_pool(
     url: str, *, application: str, size: int, settings: Mapping[str, str] | None = None
 ) -> asyncpg.Pool:
-    """Open a pool of at most ``size`` connections, JSON decoded; the first is made at once."""
+    """Open a pool of at most ``size`` connections, JSON decoded; the first is made at once.
+
+    What a borrower changes of a connection has to end with its transaction: it is not reset when it is given back,
+    which would cost each request a question to the server.
+    """
     pool: asyncpg.Pool = await asyncpg.create_pool(
         url,
         min_size=1,
@@ -95,8 +99,13 @@ async def open_pool(
         timeout=10,
         server_settings={"application_name": application, **(settings or {})},
         init=_prepare_connection,
+        reset=_leave_as_it_is,
     )
     return pool
+
+
+async def _leave_as_it_is(connection: asyncpg.Connection) -> None:
+    """Do nothing; a transaction that was left open the pool itself rolls back before."""
 
 
 async def allow_seconds(

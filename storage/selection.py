@@ -10,11 +10,10 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import asyncpg
 import numpy as np
 import numpy.typing as npt
 
-from sensors.times import to_microseconds
+from sensors.times import from_microseconds, to_microseconds
 from storage.kinds import Connection
 
 # Source: IUGG, mean radius R1 of the GRS 80 ellipsoid, in metres.
@@ -50,12 +49,17 @@ class Selection:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Members:
-    """How many of the selected devices are of a kind, in a district, simulated."""
+    """How many of the selected devices are of a kind, in a district, simulated.
+
+    From ``since``, Unix µs, they make ``rate`` readings a second together.
+    """
 
     kind: str
     district: str
     simulated: bool
     devices: int
+    since: int
+    rate: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,8 +125,10 @@ def _by_place(selection: Selection, device: str, arguments: _Arguments) -> Itera
         longitudes, latitudes = zip(*selection.polygon, strict=True)
         box = (min(longitudes), min(latitudes), max(longitudes), max(latitudes))
         yield _in_box(box, device, arguments)
-        vertices = [(_rounded(east) * _FINE, _rounded(north) * _FINE) for east, north in selection.polygon]
-        ring = arguments.add(asyncpg.Polygon(*vertices), "polygon")
+        vertices = ",".join(
+            f"({_rounded(east) * _FINE!r},{_rounded(north) * _FINE!r})" for east, north in selection.polygon
+        )
+        ring = f"{arguments.add(f'({vertices})', 'text')}::polygon"
         east, north = _position(device)
         yield f"{ring} @> point({east} * {_FINE}, {north} * {_FINE})"
 
@@ -182,17 +188,26 @@ def _meanings(text: str) -> list[str]:
     return meanings
 
 
-async def count_members(connection: Connection, selection: Selection) -> list[Members]:
-    """Return who is selected, so that a query's size is known before it runs."""
-    selected, arguments = condition(selection)
+async def count_members(connection: Connection, selection: Selection, start: int) -> list[Members]:
+    """Return who is selected, so that a query's size is known before it runs.
+
+    Those that were installed before ``start``, Unix µs, are counted together, since ALWAYS.
+    """
+    selected, arguments = condition(selection, 2)
     rows = await connection.fetch(
         f"""
-        SELECT kind, district, simulated, count(*) AS devices FROM alatau.device WHERE {selected}
-        GROUP BY kind, district, simulated ORDER BY kind, district, simulated
+        SELECT kind, district, simulated, count(*) AS devices, sum(1 / interval_seconds) AS rate,
+               CASE WHEN installed > $1 THEN installed END AS since
+        FROM alatau.device WHERE {selected}
+        GROUP BY kind, district, simulated, since ORDER BY kind, district, simulated, since
         """,
+        from_microseconds(start),
         *arguments,
     )
-    return [Members(**dict(row)) for row in rows]
+    return [
+        Members(**dict(row) | {"since": ALWAYS if row["since"] is None else to_microseconds(row["since"])})
+        for row in rows
+    ]
 
 
 async def select_devices(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sensors.times import SECOND, from_microseconds
 from storage.kinds import Connection
-from storage.rollup_marks import NEVER, as_microseconds
-from storage.series_plan import Arguments, Groups, Plan, make_plan
+from storage.selection import Members
+from storage.series_groups import read_groups
+from storage.series_plan import make_plan
 from storage.series_quantiles import Quantiles, read_quantiles
-from storage.series_query import OF_READINGS, Aggregate, Answer, GroupBy, Series, SeriesQuery
+from storage.series_query import OF_READINGS, Aggregate, Answer, Series, SeriesQuery
 from storage.series_readings import Followed, read_followed
 from storage.series_states import Cells, read_states
 
@@ -31,15 +31,20 @@ _STATES = {
 }
 
 
-async def read_series(connection: Connection, query: SeriesQuery) -> list[Series]:
+async def read_series(
+    connection: Connection, query: SeriesQuery, members: Sequence[Members] | None = None
+) -> list[Series]:
     """Return the series of every group that has a value in the range, by group and metric."""
-    return (await answer_series(connection, query)).series
+    return (await answer_series(connection, query, members)).series
 
 
-async def answer_series(connection: Connection, query: SeriesQuery) -> Answer:
+async def answer_series(
+    connection: Connection, query: SeriesQuery, members: Sequence[Members] | None = None
+) -> Answer:
     """Return the series of every group that has a value in the range, and where they came from.
 
-    Memory is groups × buckets × metrics × aggregates × 16 bytes: bound that before. Raises TooManyReadingsError.
+    ``members`` are what ``count_members`` said of the same selection and start; else it is asked. Memory is groups ×
+    buckets × metrics × aggregates × 16 bytes: bound that before. Raises TooManyReadingsError.
     """
     # One snapshot: what is clean stays so, and no device is in a district that was not there a moment before.
     async with connection.transaction(isolation="repeatable_read", readonly=True):
@@ -49,8 +54,8 @@ async def answer_series(connection: Connection, query: SeriesQuery) -> Answer:
         followed = await read_followed(connection, query, plan) if query.aggregates & OF_READINGS else []
         found = [states.group, *[one.numbers for one in followed]]
         grid = _Grid(np.unique(np.concatenate(found)), len(query.boundaries) - 1)
-        name = await _group_names(connection, query, plan, grid.numbers)
-        expected = await _expected(connection, query, plan, grid)
+        groups = await read_groups(connection, query, plan.districts, grid.numbers, members)
+    expected = groups.expected(query, grid.numbers)
     series: list[Series] = []
     for place, metric in enumerate(query.metrics):
         of_metric = _Metric(
@@ -60,7 +65,7 @@ async def answer_series(connection: Connection, query: SeriesQuery) -> Answer:
             followed[place] if followed else None,
             query,
         )
-        series += of_metric.series(metric, name, expected[metric])
+        series += of_metric.series(metric, groups.name_of, expected[metric])
     series.sort(key=lambda one: (one.group or "", query.metrics.index(one.metric)))
     return Answer(series, plan.sources, plan.gone)
 
@@ -123,66 +128,17 @@ class _Metric:
             )
         return np.asarray(values)
 
-    def series(self, metric: str, name: Callable[[int], str | None], expected: Floats) -> Iterator[Series]:
+    def series(self, metric: str, name_of: Callable[[int], str | None], expected: Floats) -> Iterator[Series]:
         """Yield the series of each group that has any value."""
         present = self.count.any(axis=1)
         for values in self.values.values():
             present |= ~np.isnan(values).all(axis=1)
         for row in np.flatnonzero(present).tolist():
             yield Series(
-                name(row),
+                name_of(int(self._grid.numbers[row])),
                 metric,
                 self.count[row],
                 {aggregate: values[row] for aggregate, values in self.values.items()},
                 expected[row],
                 {quantile: values[row] for quantile, values in self.quantiles.items()},
             )
-
-
-async def _expected(connection: Connection, query: SeriesQuery, plan: Plan, grid: _Grid) -> dict[str, Floats]:
-    """Return how many values of each metric the devices' intervals let expect in each cell."""
-    arguments = Arguments()
-    groups = Groups(query, plan.districts, arguments)
-    expected = {metric: np.zeros((len(grid.numbers), grid.buckets)) for metric in query.metrics}
-    branches = [
-        f"""
-        SELECT {number} AS k, {groups.number(kind, "device")} AS g,
-               CASE WHEN installed > {arguments.add(from_microseconds(query.start), "timestamptz")}
-                    THEN installed ELSE '-infinity' END AS since,
-               sum(1 / interval_seconds) AS rate
-        FROM alatau.device
-        WHERE kind = {arguments.add(kind.name, "text")} AND {arguments.select(query.selection)} GROUP BY 1, 2, 3
-        """
-        for number, kind in enumerate(query.kinds)
-    ]
-    if not branches:
-        return expected
-    rows = await connection.fetch(" UNION ALL ".join(branches), *arguments.values)
-    place = {int(number): row for row, number in enumerate(grid.numbers)}
-    edges = np.minimum(query.edges, query.known_to)
-    whole = np.diff(edges) / SECOND
-    for row in rows:
-        if (group := place.get(row["g"])) is None:
-            continue
-        since = as_microseconds(row["since"])
-        seconds = whole if since == NEVER else np.diff(np.maximum(edges, since)) / SECOND
-        for metric in query.metrics:
-            if metric in query.kinds[row["k"]].index:
-                expected[metric][group] += row["rate"] * seconds
-    return expected
-
-
-async def _group_names(
-    connection: Connection, query: SeriesQuery, plan: Plan, numbers: npt.NDArray[np.int32]
-) -> Callable[[int], str | None]:
-    """Return the name of a group by its row in ``numbers``."""
-    if query.group_by is GroupBy.NONE:
-        return lambda row: None
-    if query.group_by is GroupBy.DEVICE:
-        rows = await connection.fetch(
-            "SELECT device_id, id FROM alatau.device WHERE device_id = ANY($1::int[])", numbers.tolist()
-        )
-        ids = {row["device_id"]: row["id"] for row in rows}
-        return lambda row: ids[int(numbers[row])]
-    names = plan.districts if query.group_by is GroupBy.DISTRICT else [kind.name for kind in query.kinds]
-    return lambda row: names[int(numbers[row])]

@@ -36,7 +36,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """All parts of a question; the districts in their order; and what is gone."""
+    """All parts of a question; the districts in their order, where they are asked for; and what is gone."""
 
     parts: tuple[Part, ...]
     districts: tuple[str, ...]
@@ -63,7 +63,9 @@ def needs_devices(query: SeriesQuery) -> bool:
 
 async def make_plan(connection: Connection, query: SeriesQuery) -> Plan:
     """Return where to read; the transaction has to be of one snapshot."""
-    names = [row["name"] for row in await connection.fetch("SELECT name FROM alatau.district ORDER BY 1")]
+    names: list[str] = []
+    if query.group_by is GroupBy.DISTRICT:
+        names = await connection.fetchval("SELECT array_agg(name ORDER BY name) FROM alatau.district") or []
     progress = await read_progress(connection)
     parts: list[Part] = []
     gone: set[tuple[int, int]] = set()

@@ -246,7 +246,7 @@ async def test_everything_that_is_asked_must_hold(
         )
     }
     assert await selected(city, selection) == expected
-    assert sum(one.devices for one in await count_members(city.api, selection)) == len(expected)
+    assert sum(one.devices for one in await count_members(city.api, selection, 0)) == len(expected)
 
 
 async def test_devices_are_columns_in_the_order_of_their_ids_page_by_page(city: City) -> None:
