@@ -7,40 +7,36 @@ rollups made by the refresher's own code. Then each question through HTTP, again
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import dataclasses
 import time
-import zoneinfo
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+import asyncpg
 import httpx2
 import numpy as np
 import uvloop
 
 from api.contract import PREFIX
+from benchmarks.asking import Asker
 from benchmarks.keeping import keep_up
 from benchmarks.load import Load
 from benchmarks.month import KIND, METRICS, Month, load, make_rollups
+from benchmarks.questions import BY_HOUR, Question, from_readings, panels, questions
 from benchmarks.report import Measure, Result, options
 from benchmarks.rig import peak_of, resident_of, scratch_database, servers
+from benchmarks.statements import seconds_of_statements
 from benchmarks.visibility import api, api_process
 from cli.console import Steps, errors
 from cli.local import LocalStack
-from sensors.catalogue import build_catalogue, builtin_file
-from sensors.times import DAY, format_timestamp
+from sensors.times import format_timestamp
 from stack.progress import Report
-from storage.buckets import boundaries, parse_step
 from storage.database import API_ROLE, OWNER_ROLE, connect
-from storage.selection import Selection
-from storage.series import answer_series
-from storage.series_query import Aggregate, GroupBy, SeriesQuery
 
 # The month is what the targets are for; ten days of it take a third of the time.
 PARTS = ("month", "ten_days", "refresher")
 _TEN_DAYS = 10
-Parameters = Mapping[str, str]
-_HOUR = 3_600_000_000
-_POLYGON = "76.90,43.45 77.05,43.45 77.10,43.62 76.95,43.66"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,194 +53,88 @@ _FULL, _QUICK = Size(2000, 30, 60, 1), Size(200, 2, 5, 0)
 _LIVE_RATE = 10_000.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Question:
-    """One question, and within how many ms 95 of 100 answers should be there."""
-
-    title: str
-    path: str
-    parameters: Parameters
-    target: float
-
-
-def questions(month: Month) -> list[Question]:
-    """Return what is asked of a month."""
-    # Whole days of the city, so that daily rollups may answer.
-    zone = zoneinfo.ZoneInfo("Asia/Almaty")
-    days = boundaries(month.start, month.end, parse_step("P1D"), zone)
-    whole = {"start": format_timestamp(days[1]), "end": format_timestamp(days[-2])}
-    last = {"end": format_timestamp(month.end)}
-    return [
-        Question("latest of all devices", "latest", {"limit": str(month.devices)}, 30),
-        Question(
-            "30 days by hour, four districts",
-            "series",
-            {"metric": "pm2_5", "group_by": "district", "step": "PT1H", **whole},
-            50,
-        ),
-        Question(
-            "p95 of 30 days by day, four districts",
-            "series",
-            {"metric": "pm2_5", "agg": "p95", "group_by": "district", "step": "P1D", **whole},
-            80,
-        ),
-        Question(
-            "24 h of one device",
-            "readings",
-            {
-                "device": month.device(month.devices // 2),
-                "start": format_timestamp(month.end - DAY),
-                "limit": "1440",
-                **last,
-            },
-            15,
-        ),
-        Question(
-            "last hour's average inside a polygon",
-            "series",
-            {
-                "metric": "pm2_5",
-                "polygon": _POLYGON,
-                "step": "PT1H",
-                "start": format_timestamp(month.end - _HOUR),
-                **last,
-            },
-            80,
-        ),
-    ]
-
-
-def panels(month: Month) -> list[Question]:
-    """Return the twelve questions of a dashboard."""
-    day = {"start": format_timestamp(month.end - DAY), "end": format_timestamp(month.end)}
-    metrics = ("pm1", "pm2_5", "pm10", "no2", "so2")
-    every = [
-        Question(
-            metric, "series", {"metric": metric, "group_by": group, "step": step, "agg": "avg,max", **day}, 0
-        )
-        for metric in metrics
-        for group, step in (("district", "PT15M"), ("none", "PT5M"))
-    ]
-    return [*every, *questions(month)[1:3]]
-
-
-class Asker:
-    """Asks the API on kept connections."""
-
-    def __init__(self, client: httpx2.AsyncClient) -> None:
-        self._client = client
-
-    async def ask(self, question: Question) -> float:
-        """Return the seconds that one answer took. Raises RuntimeError if it is a problem."""
-        started = time.perf_counter()
-        answer = await self._client.get(f"{PREFIX}/{question.path}", params=dict(question.parameters))
-        seconds = time.perf_counter() - started
-        if answer.status_code != 200:
-            raise RuntimeError(f"{question.title}: {answer.status_code} {answer.text[:500]}")
-        return seconds
-
-    async def repeat(self, question: Question, repeats: int) -> list[float]:
-        """Return the seconds of several answers, after one that warms up."""
-        await self.ask(question)
-        return [await self.ask(question) for _ in range(repeats)]
-
-
-def _query(month: Month, *, from_readings: bool) -> SeriesQuery:
-    """Return the second question as storage is asked it; without percentiles ``exact`` leaves rollups out."""
-    zone = zoneinfo.ZoneInfo("Asia/Almaty")
-    days = boundaries(month.start, month.end, parse_step("P1D"), zone)
-    start, end = days[1], days[-2]
-    catalogue = build_catalogue(builtin_file("alatau"), "alatau.toml")
-    return SeriesQuery(
-        metrics=("pm2_5",),
-        aggregates=frozenset({Aggregate.AVG}),
-        start=start,
-        end=end,
-        boundaries=boundaries(start, end, parse_step("PT1H"), zone),
-        group_by=GroupBy.DISTRICT,
-        kinds=(catalogue.kind_of[KIND],),
-        selection=Selection(),
-        exact=from_readings,
-    )
-
-
-async def _storage_seconds(
-    stack: LocalStack, database: str, month: Month, repeats: int, *, from_readings: bool
-) -> list[float]:
-    query = _query(month, from_readings=from_readings)
-    connection = await connect(stack.database_url(API_ROLE, database), application="bench")
-    try:
-        await answer_series(connection, query)
-        seconds = []
-        for _ in range(repeats):
-            started = time.perf_counter()
-            answer = await answer_series(connection, query)
-            seconds.append(time.perf_counter() - started)
-        if from_readings != (answer.sources == ("raw",)):
-            raise RuntimeError(f"the answer came from {answer.sources}")
-        return seconds
-    finally:
-        await connection.close()
-
-
-def _p95(seconds: Sequence[float]) -> float:
-    return float(np.percentile(np.array(seconds) * 1000, 95))
-
-
 async def ask_all(
     stack: LocalStack, database: str, month: Month, size: Size, report: Report
 ) -> list[Measure]:
     """Ask everything, and return what it took."""
-    measures: list[Measure] = []
-    async with api(stack, database) as port:
-        limits = httpx2.Limits(max_connections=12)
-        async with httpx2.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}",
-            headers={"X-API-Key": stack.secrets.api_key},
-            limits=limits,
-            timeout=60,
-        ) as client:
-            asker = Asker(client)
-            every = questions(month)
-            http: list[float] = []
-            for place, question in enumerate(every):
-                report(question.title, place / (len(every) + 3))
-                seconds = await asker.repeat(question, size.repeats)
-                http = seconds if place == 1 else http
-                measures.append(
-                    Measure(question.title, _p95(seconds), "ms", "95 of 100", question.target, at_least=False)
-                )
-            report("twelve panels at once", len(every) / (len(every) + 3))
-            seconds = []
-            for _ in range(size.repeats):
-                started = time.perf_counter()
-                await asyncio.gather(*map(asker.ask, panels(month)))
-                seconds.append(time.perf_counter() - started)
-            measures.append(
-                Measure("twelve panels at once", _p95(seconds), "ms", "95 of 100", 300, at_least=False)
-            )
-    report("the same from readings", 0.9)
-    direct = await _storage_seconds(stack, database, month, size.repeats, from_readings=False)
-    slow = await _storage_seconds(stack, database, month, 1, from_readings=True)
-    measures += [
-        Measure("30 days by hour from readings", slow[0] * 1000, "ms"),
+    async with contextlib.AsyncExitStack() as exits:
+        connection = await connect(stack.database_url(API_ROLE, database), application="bench")
+        exits.push_async_callback(connection.close)
+        port = await exits.enter_async_context(api(stack, database))
+        asker = exits.enter_context(contextlib.closing(Asker(port, stack.secrets.api_key)))
+        measures: list[Measure] = []
+        http: dict[str, float] = {}
+        sql: dict[str, float] = {}
+        every = questions(month)
+        for place, question in enumerate(every):
+            report(question.title, place / (len(every) + 2))
+            seconds = await asyncio.to_thread(_repeat, asker, question, size.repeats)
+            http[question.title] = float(np.median(seconds))
+            alone = await seconds_of_statements(connection, question.storage, size.repeats)
+            sql[question.title] = float(np.median(alone))
+            measures.append(_within(question.title, seconds, question.target))
+        report("twelve panels at once", len(every) / (len(every) + 2))
+        seconds = await _ask_panels(stack, port, month, size.repeats)
+        measures.append(_within("twelve panels at once", seconds, 300))
+        report("the same from readings", (len(every) + 1) / (len(every) + 2))
+        slow = await _seconds_from_readings(connection, month)
+    for title, of_http in http.items():
+        yardstick = f"its SQL alone, {sql[title] * 1000:.2f} ms"
+        measures.append(Measure(f"{title}: HTTP against SQL", of_http / sql[title], "ratio", yardstick))
+    return [
+        *measures,
+        Measure(
+            "all five: HTTP against SQL",
+            sum(http.values()) / sum(sql.values()),
+            "ratio",
+            "the same statements through asyncpg",
+            1.3,
+            at_least=False,
+        ),
+        Measure("30 days by hour from readings", slow * 1000, "ms"),
         Measure(
             "30 days by hour: rollups against readings",
-            float(slow[0] / np.median(http)),
+            slow / http[BY_HOUR],
             "times as fast",
             "the same from readings",
             100,
         ),
-        Measure(
-            "30 days by hour: HTTP against storage",
-            float(np.median(http) / np.median(direct)),
-            "ratio",
-            "the same question to storage itself",
-            1.3,
-            at_least=False,
-        ),
     ]
-    return measures
+
+
+def _within(title: str, seconds: Sequence[float], target: float) -> Measure:
+    most = float(np.percentile(np.array(seconds) * 1000, 95))
+    return Measure(title, most, "ms", "95 of 100", target, at_least=False)
+
+
+async def _seconds_from_readings(connection: asyncpg.Connection, month: Month) -> float:
+    started = time.perf_counter()
+    answer = await from_readings(connection, month)
+    if answer.sources != ("raw",):
+        raise RuntimeError(f"the answer came from {answer.sources}")
+    return time.perf_counter() - started
+
+
+def _repeat(asker: Asker, question: Question, repeats: int) -> list[float]:
+    """Return the seconds of several answers, after one that warms up."""
+    for _ in range(repeats + 1):
+        asker.ask(question.path, question.parameters)
+    return asker.took[-repeats:]
+
+
+async def _ask_panels(stack: LocalStack, port: int, month: Month, repeats: int) -> list[float]:
+    """Return the seconds of all twelve, which are asked at once, each on a connection of its own."""
+    asked = panels(month)
+    with contextlib.ExitStack() as exits, concurrent.futures.ThreadPoolExecutor(len(asked)) as threads:
+        askers = [exits.enter_context(contextlib.closing(Asker(port, stack.secrets.api_key))) for _ in asked]
+
+        def ask_all_at_once() -> float:
+            started = time.perf_counter()
+            for _ in threads.map(lambda asker, one: asker.ask(one.path, one.parameters), askers, asked):
+                pass
+            return time.perf_counter() - started
+
+        return [await asyncio.to_thread(ask_all_at_once) for _ in range(repeats + 1)][1:]
 
 
 async def stream(stack: LocalStack, database: str, month: Month, rows: int) -> list[Measure]:

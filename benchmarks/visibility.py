@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import http.client
 import subprocess
 import time
-import urllib.parse
 from collections.abc import AsyncIterator, Iterator
 
 import numpy as np
@@ -17,7 +15,7 @@ import orjson
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from api.contract import PREFIX
+from benchmarks.asking import Asker
 from benchmarks.load import Load
 from benchmarks.rig import Publishing, forget, running, scratch_database, stored_rows, until, worker
 from broker.accounts import Service
@@ -47,36 +45,15 @@ class Visibility:
     lost: int
 
 
-class Api:
-    """One kept connection to the API."""
-
-    def __init__(self, port: int, key: str) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_GIVE_UP_SECONDS)
-        self._headers = {"X-API-Key": key}
-        self.took: list[float] = []
-
-    def has_reading(self, stamp: int) -> bool:
-        """Return whether the probe's reading of a time (Unix ms) is there."""
-        query = {
-            "device": PROBE,
-            "start": format_timestamp(stamp * 1000),
-            "end": format_timestamp((stamp + 1) * 1000),
-            "limit": "1",
-        }
-        started = time.perf_counter()
-        self._connection.request(
-            "GET", f"{PREFIX}/readings?{urllib.parse.urlencode(query)}", headers=self._headers
-        )
-        answer = self._connection.getresponse()
-        body = answer.read()
-        self.took.append(time.perf_counter() - started)
-        if answer.status != http.HTTPStatus.OK:
-            raise RuntimeError(f"the API answers {answer.status}: {body.decode(errors='replace')}")
-        return len(orjson.loads(body)["time"]) > 0
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
+def _has_reading(asker: Asker, stamp: int) -> bool:
+    """Return whether the probe's reading of a time (Unix ms) is there."""
+    question = {
+        "device": PROBE,
+        "start": format_timestamp(stamp * 1000),
+        "end": format_timestamp((stamp + 1) * 1000),
+        "limit": "1",
+    }
+    return len(orjson.loads(asker.ask("readings", question))["time"]) > 0
 
 
 @contextlib.contextmanager
@@ -116,7 +93,7 @@ async def api_process(stack: LocalStack, database: str) -> AsyncIterator[tuple[i
         yield port, process
 
 
-def _probe(stack: LocalStack, asked: Api, probes: int, report: Report) -> npt.NDArray[np.float64]:
+def _probe(stack: LocalStack, asker: Asker, probes: int, report: Report) -> npt.NDArray[np.float64]:
     """Publish reading after reading, and ask for each until it is there; return the seconds of each."""
     topic = Topics().of(PROBE, Channel.TELEMETRY)
     seconds, stamp = np.zeros(probes), 0
@@ -125,7 +102,7 @@ def _probe(stack: LocalStack, asked: Api, probes: int, report: Report) -> npt.ND
             stamp = max(stamp + 1, time.time_ns() // 1_000_000)
             started = time.perf_counter()
             device.publish(topic, f'{{"ts":{stamp},"pm2_5":{number % 100}}}', qos=1)
-            while not asked.has_reading(stamp):
+            while not _has_reading(asker, stamp):
                 if time.perf_counter() - started > _GIVE_UP_SECONDS:
                     raise RuntimeError(f"probe {number} is not visible after {_GIVE_UP_SECONDS:.0f} s")
                 time.sleep(POLL_SECONDS)
@@ -142,10 +119,10 @@ async def visibility(stack: LocalStack, load: Load, probes: int, report: Report)
         ingest = await exits.enter_async_context(worker(stack, stack.database_url(INGEST_ROLE, database)))
         port = await exits.enter_async_context(api(stack, database))
         publishing = await exits.enter_async_context(await Publishing.prepare(stack, load))
-        asked = exits.enter_context(contextlib.closing(Api(port, stack.secrets.api_key)))
+        asker = exits.enter_context(contextlib.closing(Asker(port, stack.secrets.api_key, "identity")))
         publishing.go()
         await asyncio.sleep(_WARM_UP_SECONDS)
-        seconds = await asyncio.to_thread(_probe, stack, asked, probes, report)
+        seconds = await asyncio.to_thread(_probe, stack, asker, probes, report)
         publishing.stop()
         async with asyncio.timeout(_GIVE_UP_SECONDS):
             counts = await publishing.result()
@@ -153,4 +130,4 @@ async def visibility(stack: LocalStack, load: Load, probes: int, report: Report)
         await until(lambda: ingest.acknowledged() >= published, 60, "everything acknowledged")
         lost = published - await stored_rows(stack, database, load)
     rate = counts["published"] / counts["seconds"]
-    return Visibility(seconds, float(np.median(asked.took)), rate, lost)
+    return Visibility(seconds, float(np.median(asker.took)), rate, lost)

@@ -205,7 +205,8 @@ def _collect_seldom() -> None:
     """Let the collector of cycles run less often.
 
     What lives as long as the process need not be looked at again by each of its rounds, and what is made for a batch
-    or an answer has no cycles: its rounds were a quarter of the time of decoding, and doubled that of one large answer in twenty.
+    or an answer has no cycles. Its rounds were a quarter of the time of decoding, and doubled that of one large
+    answer in twenty.
     """
     gc.collect()
     gc.freeze()
