@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated, Any
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, with_config
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from api.access import Caller
 from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.devices import Text, require_device
+from api.members import ANSWER, Count, DeviceId, KindName, MetricName, Moment, Next
 from api.parameters import parse_range, require_devices, require_known
 from api.problems import ProblemError, ProblemType, invalid_parameter
 from api.responses import answer, next_page
@@ -89,10 +91,53 @@ class CorrectionFilter(BaseModel):
     limit: int = Field(100, ge=1, le=1000)
 
 
-_NOTHING_CHANGED = {"description": "Nothing was changed", "content": {"application/json": {"schema": {}}}}
+@with_config(ANSWER)
+class CorrectionAnswer(TypedDict):
+    """What came of a correction."""
+
+    id: Annotated[int | None, Field(description="Null where nothing was changed.", examples=[7])]
+    changed: Annotated[Count, Field(description="Readings that have other values now.")]
+    deleted: Annotated[Count, Field(description="Readings that are gone.")]
 
 
-@router.post("", status_code=201, responses={200: _NOTHING_CHANGED})
+class Amendment(TypedDict, total=False):
+    """What values became: either `set`, or scale · value + offset."""
+
+    set: Annotated[float, Field(description="In the metric's unit.")]
+    scale: Annotated[float, Field(description="A factor.", examples=[1.0])]
+    offset: Annotated[float, Field(description="In the metric's unit.", examples=[-1.5])]
+
+
+@with_config(ANSWER)
+class CorrectionRecord(Amendment):
+    """A correction on record."""
+
+    id: Annotated[int, Field(description="Its number.", examples=[7])]
+    at: Moment
+    by: Annotated[str, Field(description="Name of the API key, or the user.", examples=["ops"])]
+    why: Annotated[str, Field(description="The reason given.", examples=["calibration"])]
+    device: DeviceId
+    kind: KindName
+    start: Annotated[Moment, Field(description="Of the range, UTC.")]
+    end: Annotated[Moment, Field(description="Not part of the range, UTC.")]
+    action: Annotated[What, Field(examples=["amend"])]
+    metric: Annotated[MetricName | None, Field(description="Null where whole readings were deleted.")]
+    changed: Annotated[Count, Field(description="Readings that had other values then.")]
+    deleted: Annotated[Count, Field(description="Readings that were gone then.")]
+
+
+@with_config(ANSWER)
+class CorrectionsAnswer(TypedDict):
+    """A page of corrections, the newest first."""
+
+    corrections: list[CorrectionRecord]
+    next: Next
+
+
+_NOTHING_CHANGED = {"description": "Nothing was changed", "model": CorrectionAnswer}
+
+
+@router.post("", status_code=201, response_model=CorrectionAnswer, responses={200: _NOTHING_CHANGED})
 async def post_correction(body: NewCorrection, api: Api, caller: Caller) -> Response:
     """Delete or amend readings of one device. What was done, by whom and why, stays on record.
 
@@ -115,14 +160,12 @@ async def post_correction(body: NewCorrection, api: Api, caller: Caller) -> Resp
             name = "scale" if body.set is None else "set"
             raise invalid_parameter(name, str(error)) from None
     is_recorded = done.number is not None and not body.dry_run
-    return answer(
-        {
-            "id": done.number if is_recorded else None,
-            "changed": done.changed,
-            "deleted": done.deleted,
-        },
-        status=201 if is_recorded else 200,
-    )
+    content: CorrectionAnswer = {
+        "id": done.number if is_recorded else None,
+        "changed": done.changed,
+        "deleted": done.deleted,
+    }
+    return answer(content, status=201 if is_recorded else 200)
 
 
 def _action(body: NewCorrection, kind: Kind) -> Action:
@@ -146,7 +189,7 @@ def _invalid(detail: str) -> ProblemError:
     return ProblemError(ProblemType.INVALID_BODY, detail)
 
 
-@router.get("")
+@router.get("", response_model=CorrectionsAnswer)
 async def get_corrections(
     request: Request, api: Api, query: Annotated[CorrectionFilter, Query()]
 ) -> Response:
@@ -159,12 +202,12 @@ async def get_corrections(
             connection, before=before, limit=query.limit, device=query.device, kind=query.kind
         )
     cursor = encode_cursor(_SCOPE, found[-1].number) if len(found) == query.limit else None
-    return answer(
-        {"corrections": [_shape(one) for one in found], "next": cursor}, headers=next_page(request, cursor)
-    )
+    content: CorrectionsAnswer = {"corrections": [_shape(one) for one in found], "next": cursor}
+    return answer(content, headers=next_page(request, cursor))
 
 
-def _shape(one: RecordedCorrection) -> dict[str, Any]:
+def _shape(one: RecordedCorrection) -> CorrectionRecord:
+    amendment = {name: one.action[name] for name in ("set", "scale", "offset") if name in one.action}
     return {
         "id": one.number,
         "at": one.at,
@@ -174,9 +217,9 @@ def _shape(one: RecordedCorrection) -> dict[str, Any]:
         "kind": one.kind,
         "start": one.start,
         "end": one.end,
-        "action": (What.DELETE if What.DELETE in one.action else What.AMEND).value,
+        "action": What.DELETE if What.DELETE in one.action else What.AMEND,
         "metric": one.action.get(What.DELETE, one.action.get(What.AMEND)),
-        **{name: one.action[name] for name in ("set", "scale", "offset") if name in one.action},
+        **cast("Amendment", amendment),
         "changed": one.changed,
         "deleted": one.deleted,
     }

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import codecs
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, with_config
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
+from api.members import ANSWER, DeviceId, Moment, Next
 from api.parameters import require_devices
 from api.problems import ProblemError, ProblemType
 from api.responses import answer, next_page
@@ -35,7 +37,45 @@ class LetterFilter(BaseModel):
     limit: int = Field(100, ge=1, le=1000)
 
 
-@router.get("")
+@with_config(ANSWER)
+class LetterAnswer(TypedDict):
+    """A message that was refused, or a part of one."""
+
+    id: Annotated[int, Field(description="Its number.", examples=[4])]
+    received_at: Moment
+    device: DeviceId | None
+    topic: Annotated[
+        str, Field(description="Where it was published.", examples=["alatau/v1/sample-air-1/telemetry"])
+    ]
+    reason: Annotated[str, Field(description="One of the filter's.", examples=["unknown_metric"])]
+    detail: Annotated[
+        str,
+        Field(
+            description="What is wrong with it.",
+            examples=['air_quality has no metric "pm2.5"; did you mean "pm2_5"?'],
+        ),
+    ]
+    payload: Annotated[
+        str, Field(description="Base64; in lists only its beginning.", examples=["eyJwbTIuNSI6IDEyLjV9"])
+    ]
+    payload_text: Annotated[
+        str | None, Field(description="The same where it is UTF-8.", examples=['{"pm2.5": 12.5}'])
+    ]
+    payload_bytes: Annotated[int, Field(description="Length of the whole payload, bytes.", examples=[15])]
+    repeats: Annotated[int, Field(description="Further ones that were only counted.", examples=[0])]
+    replayed_at: Annotated[Moment | None, Field(description="When a replay got it accepted, UTC.")]
+    replay_verdict: Annotated[str | None, Field(description="Of the last replay.", examples=[None])]
+
+
+@with_config(ANSWER)
+class LettersAnswer(TypedDict):
+    """A page of refused messages, the newest first."""
+
+    dead_letters: list[LetterAnswer]
+    next: Next
+
+
+@router.get("", response_model=LettersAnswer)
 async def get_letters(request: Request, api: Api, query: Annotated[LetterFilter, Query()]) -> Response:
     """List refused messages, the newest first, each with the first 4096 bytes of its payload."""
     before = decode_cursor(query.cursor, _SCOPE, int)[0] if query.cursor else None
@@ -50,13 +90,11 @@ async def get_letters(request: Request, api: Api, query: Annotated[LetterFilter,
             waiting_only=query.waiting,
         )
     cursor = encode_cursor(_SCOPE, letters[-1].dead_letter_id) if len(letters) == query.limit else None
-    return answer(
-        {"dead_letters": [_shape(letter) for letter in letters], "next": cursor},
-        headers=next_page(request, cursor),
-    )
+    content: LettersAnswer = {"dead_letters": [_shape(letter) for letter in letters], "next": cursor}
+    return answer(content, headers=next_page(request, cursor))
 
 
-@router.get("/{number}")
+@router.get("/{number}", response_model=LetterAnswer)
 async def get_letter(number: Annotated[int, Path(ge=1, le=_LARGEST)], api: Api) -> Response:
     """Return one refused message."""
     async with api.database.connection() as connection:
@@ -68,7 +106,7 @@ async def get_letter(number: Annotated[int, Path(ge=1, le=_LARGEST)], api: Api) 
     return answer(_shape(letter))
 
 
-def _shape(letter: StoredLetter) -> dict[str, Any]:
+def _shape(letter: StoredLetter) -> LetterAnswer:
     return {
         "id": letter.dead_letter_id,
         "received_at": letter.received_at,

@@ -16,7 +16,7 @@ from api.problems import MEDIA_TYPE, ProblemType
 
 Json = dict[str, Any]
 
-_SCHEMA: Json = {
+_PROBLEM: Json = {
     "type": "object",
     "description": "A problem of RFC 9457; further members name the parameter and what is valid.",
     "required": ["type", "title", "status", "detail", "instance"],
@@ -30,6 +30,36 @@ _SCHEMA: Json = {
         "parameter": {"type": "string"},
         "nearest": {"type": "string"},
         "valid": {"type": "array", "items": {"type": "string"}},
+    },
+}
+_FEATURES: Json = {
+    "type": "object",
+    "description": "A feature collection of RFC 7946; longitude before latitude, degrees, WGS 84.",
+    "required": ["type", "features"],
+    "additionalProperties": False,
+    "properties": {
+        "type": {"const": "FeatureCollection"},
+        "features": {"type": "array", "items": {"$ref": "#/components/schemas/Feature"}},
+        "next": {"type": ["string", "null"], "description": "As in JSON, where there are pages."},
+        "cursor": {"type": ["string", "null"], "description": "As in JSON, where there are pages."},
+    },
+}
+_FEATURE: Json = {
+    "type": "object",
+    "description": "A district, a device or a reading.",
+    "required": ["type", "geometry", "properties"],
+    "additionalProperties": False,
+    "properties": {
+        "type": {"const": "Feature"},
+        "id": {"type": "string", "description": "Name of the district, or the device's id."},
+        "geometry": {
+            "type": ["object", "null"],
+            "description": "Null of a device without a position.",
+            "required": ["type", "coordinates"],
+            "additionalProperties": False,
+            "properties": {"type": {"enum": ["Point", "Polygon"]}, "coordinates": {"type": "array"}},
+        },
+        "properties": {"type": "object", "description": "As in JSON, or as the columns of a table."},
     },
 }
 # What a parameter of this name can be, unless the route itself says so. All are true of Alatau as `up` makes it.
@@ -78,7 +108,7 @@ def install(app: FastAPI) -> None:
 
 def _complete(document: Json) -> None:
     schemas = document["components"]["schemas"]
-    schemas["Problem"] = _SCHEMA
+    schemas |= {"Problem": _PROBLEM, "FeatureCollection": _FEATURES, "Feature": _FEATURE}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             for parameter in operation.get("parameters", ()):
@@ -86,6 +116,7 @@ def _complete(document: Json) -> None:
                     parameter["example"] = _EXAMPLES[parameter["name"]]
             if path.startswith(PREFIX):
                 _complete_responses(path, method, operation, schemas)
+            _show_answers(operation, schemas)
             command = _command(path, method, operation, schemas)
             if command:
                 operation["description"] = f"{operation.get('description', '')}\n\n```sh\n{command}\n```"
@@ -109,8 +140,41 @@ def _complete_responses(path: str, method: str, operation: Json, schemas: Json) 
         responses["304"] = {"description": "What the client has, by If-None-Match, is still the answer"}
         answer = responses.setdefault("200", {"description": "The answer"})
         answer.setdefault("headers", {}).update(_KEPT)
-        answer.setdefault("content", {}).update({one.media_type: {"schema": {}} for one in formats})
+        content = answer.setdefault("content", {})
+        for format_ in formats:
+            schema = {"$ref": "#/components/schemas/FeatureCollection"} if format_ is Format.GEOJSON else {}
+            content.setdefault(format_.media_type, {"schema": schema})
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _show_answers(operation: Json, schemas: Json) -> None:
+    for status, response in operation["responses"].items():
+        described = response.get("content", {}).get(Format.JSON.media_type)
+        if described and status.startswith("2"):
+            described["example"] = _shown(described["schema"], schemas)
+
+
+def _shown(schema: Json, schemas: Json) -> Any:
+    """Return an example of a schema, put together from those of its parts; None if it has none."""
+    if "examples" in schema:
+        return schema["examples"][0]
+    if "$ref" in schema:
+        return _shown(_named(schema["$ref"], schemas), schemas)
+    if "anyOf" in schema:
+        return _shown(schema["anyOf"][0], schemas)
+    if "enum" in schema:
+        return schema["enum"][0]
+    if schema.get("type") == "array":
+        return [_shown(schema["items"], schemas)]
+    if "propertyNames" in schema:
+        return {_shown(schema["propertyNames"], schemas): _shown(schema["additionalProperties"], schemas)}
+    if "properties" in schema:
+        return {
+            name: _shown(member, schemas)
+            for name, member in schema["properties"].items()
+            if name in schema.get("required", ()) or "examples" in member
+        }
+    return schema.get("const")
 
 
 def _formats(operation: Json, schemas: Json) -> list[Format]:

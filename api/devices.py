@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shlex
 import urllib.parse
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints, with_config
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.description import problem
+from api.members import ANSWER, DeviceId, DistrictName, KindName, Moment, Next, Position, Seconds, Simulated
 from api.options import ApiOptions, DeviceAccounts
 from api.parameters import no_such_device, parse_moment, require_known
 from api.problems import ProblemError, ProblemType, unavailable
@@ -69,7 +71,53 @@ class NewDevice(BaseModel):
     metadata: dict[Text, bool | float | Text] = Field({}, max_length=100)
 
 
-@router.get("")
+@with_config(ANSWER)
+class DeviceAnswer(TypedDict):
+    """A registered device."""
+
+    id: DeviceId
+    kind: KindName
+    district: DistrictName
+    position: Position | None
+    interval_seconds: Annotated[Seconds, Field(description="Expected between two readings, s.")]
+    installed: Annotated[Moment | None, Field(description="From when readings are expected, UTC.")]
+    simulated: Simulated
+    metadata: Annotated[
+        dict[str, bool | float | str], Field(description="What `tag` finds.", examples=[{"pole": 7.0}])
+    ]
+    registered_at: Moment
+
+
+@with_config(ANSWER)
+class DevicesAnswer(TypedDict):
+    """A page of devices, in the order of their ids."""
+
+    devices: list[DeviceAnswer]
+    next: Next
+
+
+# "try" is no name that a class can have.
+_FirstSteps = TypedDict(
+    "_FirstSteps",
+    {
+        "secret": Annotated[str, Field(description="At the broker; shown only here.", examples=["SwbR…"])],
+        "try": Annotated[
+            str,
+            Field(
+                description="A command that sends a reading.",
+                examples=["mosquitto_pub -h 127.0.0.1 -p 1883 -V 5 -q 1 …"],
+            ),
+        ],
+    },
+)
+
+
+@with_config(ANSWER)
+class NewDeviceAnswer(DeviceAnswer, _FirstSteps):
+    """A device that was registered now."""
+
+
+@router.get("", response_model=DevicesAnswer)
 async def get_devices(request: Request, api: Api, query: Annotated[DeviceFilter, Query()]) -> Response:
     """List devices in the order of their ids."""
     require_known("kind", [query.kind] if query.kind else (), api.catalogue.kind_of)
@@ -85,13 +133,11 @@ async def get_devices(request: Request, api: Api, query: Annotated[DeviceFilter,
             simulated=query.simulated,
         )
     cursor = encode_cursor(_SCOPE, devices[-1].id) if len(devices) == query.limit else None
-    return answer(
-        {"devices": [_shape(device) for device in devices], "next": cursor},
-        headers=next_page(request, cursor),
-    )
+    content: DevicesAnswer = {"devices": [_shape(device) for device in devices], "next": cursor}
+    return answer(content, headers=next_page(request, cursor))
 
 
-def _shape(device: Device) -> dict[str, Any]:
+def _shape(device: Device) -> DeviceAnswer:
     return {
         "id": device.id,
         "kind": device.kind,
@@ -113,14 +159,14 @@ async def require_device(connection: Connection, device: str) -> Device:
     return found
 
 
-@router.get("/{device}")
+@router.get("/{device}", response_model=DeviceAnswer)
 async def get_device(device: str, api: Api) -> Response:
     """Return one device."""
     async with api.database.connection() as connection:
         return answer(_shape(await require_device(connection, device)))
 
 
-@router.post("", status_code=201, responses={409: problem(409)})
+@router.post("", status_code=201, response_model=NewDeviceAnswer, responses={409: problem(409)})
 async def post_device(body: NewDevice, api: Api) -> Response:
     """Register a device at the database and at the broker. Its secret is in this answer and never again."""
     if api.accounts is None:
@@ -134,8 +180,9 @@ async def post_device(body: NewDevice, api: Api) -> Response:
     async with api.database.connection() as connection:
         device = await _register(connection, spec, api.catalogue, secret, api.accounts)
     snippet = _publish_command(api.options, spec.id, secret, api.catalogue.kind_of[spec.kind])
+    content: NewDeviceAnswer = {**_shape(device), "secret": secret, "try": snippet}
     return answer(
-        {**_shape(device), "secret": secret, "try": snippet},
+        content,
         status=201,
         headers={"Location": f"{PREFIX}/devices/{urllib.parse.quote(spec.id)}"},
     )

@@ -7,8 +7,9 @@ import base64
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, with_config
 from starlette.responses import FileResponse, Response
+from typing_extensions import TypedDict
 
 from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
@@ -16,6 +17,7 @@ from api.description import problem
 from api.export_files import delete_files, file_of, our_files
 from api.export_runner import ExportRunner
 from api.formats import Format
+from api.members import ANSWER, Count, DeviceId, DistrictName, KindName, Moment, Next, Share
 from api.options import ExportOptions
 from api.parameters import parse_range
 from api.problems import ProblemError, ProblemType, unavailable
@@ -66,7 +68,51 @@ class ExportsFilter(BaseModel):
     limit: int = Field(100, ge=1, le=1000)
 
 
-@router.post("", status_code=202)
+@with_config(ANSWER)
+class ExportAnswer(TypedDict):
+    """An export: what was asked for, how far it is, and what its file is."""
+
+    id: Annotated[int, Field(description="Its number.", examples=[1])]
+    state: Annotated[ExportState, Field(examples=["ready"])]
+    kind: KindName
+    start: Annotated[Moment, Field(description="Of the range, UTC.", examples=["2026-01-14T12:00:00Z"])]
+    end: Annotated[Moment, Field(description="Not part of the range, UTC.")]
+    district: Annotated[tuple[DistrictName, ...], Field(description="These only; empty for all.")]
+    device: Annotated[tuple[DeviceId, ...], Field(description="These only; empty for all.", examples=[[]])]
+    simulated: Annotated[bool | None, Field(description="Null for both.", examples=[None])]
+    format: ExportFormat
+    requested_at: Moment
+    finished_at: Moment | None
+    expires_at: Annotated[Moment | None, Field(description="When the file is deleted, UTC.")]
+    rows: Annotated[Count, Field(description="Readings written.", examples=[216000])]
+    rows_estimated: Annotated[int | None, Field(description="Null once `rows` is all.", examples=[None])]
+    progress: Annotated[Share, Field(description="0 to 1; 1 only when the file is ready.", examples=[1.0])]
+    bytes: Annotated[int, Field(description="Size of the file so far.", examples=[3407872])]
+    sha256: Annotated[
+        str | None,
+        Field(
+            description="Of the whole file, hexadecimal.",
+            examples=["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
+        ),
+    ]
+    data_version: Annotated[
+        int | None, Field(description="Number of the newest correction of the range.", examples=[0])
+    ]
+    problem: Annotated[str | None, Field(description="Why it failed.", examples=[None])]
+    file: Annotated[
+        str | None, Field(description="Its path when ready.", examples=["/api/v1/exports/1/file"])
+    ]
+
+
+@with_config(ANSWER)
+class ExportsAnswer(TypedDict):
+    """A page of exports, the newest first."""
+
+    exports: list[ExportAnswer]
+    next: Next
+
+
+@router.post("", status_code=202, response_model=ExportAnswer)
 async def post_export(body: ExportRequest, api: Api) -> Response:
     """Ask for a file. It is made in the background; the answer, and its Location, say how far it is."""
     runner = _runner(api)
@@ -107,20 +153,18 @@ def _runner(api: Services) -> ExportRunner:
     return api.exports
 
 
-@router.get("")
+@router.get("", response_model=ExportsAnswer)
 async def get_exports(request: Request, api: Api, query: Annotated[ExportsFilter, Query()]) -> Response:
     """List exports, the newest first."""
     before = decode_cursor(query.cursor, _SCOPE, int)[0] if query.cursor else None
     async with api.database.connection() as connection:
         exports = await list_exports(connection, before=before, limit=query.limit)
     cursor = encode_cursor(_SCOPE, exports[-1].export_id) if len(exports) == query.limit else None
-    return answer(
-        {"exports": [_shape(export) for export in exports], "next": cursor},
-        headers=next_page(request, cursor),
-    )
+    content: ExportsAnswer = {"exports": [_shape(export) for export in exports], "next": cursor}
+    return answer(content, headers=next_page(request, cursor))
 
 
-@router.get("/{number}")
+@router.get("/{number}", response_model=ExportAnswer)
 async def get_export(number: Number, api: Api) -> Response:
     """Return one export: how far it is, or what its file is."""
     export = await _find(api, number)
@@ -190,7 +234,7 @@ async def remove_export(number: Number, api: Api) -> Response:
     return Response(status_code=204)
 
 
-def _shape(export: Export) -> dict[str, Any]:
+def _shape(export: Export) -> ExportAnswer:
     asked = export.asked
     is_ready = export.state is ExportState.READY
     return {

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, with_config
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
+from api.members import ANSWER, DeviceId, Moment, Next
 from api.parameters import require_devices
 from api.responses import answer, next_page
 from api.services import Api
@@ -31,7 +33,29 @@ class GapFilter(BaseModel):
     limit: int = Field(100, ge=1, le=1000)
 
 
-@router.get("")
+@with_config(ANSWER)
+class NumberGap(TypedDict):
+    """Numbers of a device's readings, one behind the other, none of which came."""
+
+    device: DeviceId
+    state: GapState
+    first: Annotated[int, Field(description="Part of the gap.", examples=[1204])]
+    last: Annotated[int, Field(description="Part of the gap.", examples=[1204])]
+    missing: Annotated[int, Field(description="How many numbers it has.", examples=[1])]
+    since: Annotated[
+        Moment, Field(description="When the device began to lack numbers, or gave these up; UTC.")
+    ]
+
+
+@with_config(ANSWER)
+class GapsAnswer(TypedDict):
+    """A page of gaps, in the order of devices and numbers."""
+
+    gaps: list[NumberGap]
+    next: Next
+
+
+@router.get("", response_model=GapsAnswer)
 async def get_gaps(request: Request, api: Api, query: Annotated[GapFilter, Query()]) -> Response:
     """List the numbers of readings that have not come, in the order of devices and numbers."""
     device, first = decode_cursor(query.cursor, _SCOPE, str, int) if query.cursor else ("", 0)
@@ -41,13 +65,14 @@ async def get_gaps(request: Request, api: Api, query: Annotated[GapFilter, Query
             connection, after=(device, first), limit=query.limit, device=query.device, state=query.state
         )
     cursor = encode_cursor(_SCOPE, gaps[-1].device, gaps[-1].first) if len(gaps) == query.limit else None
-    return answer({"gaps": [_shape(gap) for gap in gaps], "next": cursor}, headers=next_page(request, cursor))
+    content: GapsAnswer = {"gaps": [_shape(gap) for gap in gaps], "next": cursor}
+    return answer(content, headers=next_page(request, cursor))
 
 
-def _shape(gap: Gap) -> dict[str, Any]:
+def _shape(gap: Gap) -> NumberGap:
     return {
         "device": gap.device,
-        "state": gap.state.value,
+        "state": gap.state,
         "first": gap.first,
         "last": gap.last,
         "missing": gap.missing,

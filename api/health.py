@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import Field, with_config
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from typing_extensions import TypedDict
 
 from api.description import problem
+from api.members import ANSWER
 from api.problems import ProblemError, unavailable
 from api.responses import answer
 from api.services import Api
@@ -19,19 +22,39 @@ from storage.database import Edition, read_edition
 router = APIRouter(tags=["operation"])
 
 
+@with_config(ANSWER)
+class Health(TypedDict):
+    """The process lives."""
+
+    status: Literal["ok"]
+
+
+@with_config(ANSWER)
+class Readiness(TypedDict):
+    """Requests can be answered; what with."""
+
+    status: Literal["ready"]
+    postgresql: Annotated[str, Field(description="Version of the server.", examples=["17.11"])]
+    timescaledb: Annotated[str, Field(description="Version of the extension.", examples=["2.19.3"])]
+    licence: Annotated[str, Field(description="`apache` or `timescale` (Community).", examples=["apache"])]
+    revision: Annotated[str | None, Field(description="Of the database's schema.", examples=["0003"])]
+    catalogue_version: Annotated[int | None, Field(description="Counts what was applied.", examples=[1])]
+
+
 @router.get("/", include_in_schema=False)
 async def get_root() -> Response:
     """Lead people to the documentation."""
     return RedirectResponse("/docs")
 
 
-@router.get("/healthz")
+@router.get("/healthz", response_model=Health)
 async def get_health() -> Response:
     """Tell that the process lives."""
-    return answer({"status": "ok"})
+    content: Health = {"status": "ok"}
+    return answer(content)
 
 
-@router.get("/readyz", responses={503: problem(503)})
+@router.get("/readyz", response_model=Readiness, responses={503: problem(503)})
 async def get_readiness(api: Api) -> Response:
     """Tell whether requests can be answered, and if not, what is missing."""
     missing: list[str] = []
@@ -59,7 +82,7 @@ async def _edition(api: Api, missing: list[str]) -> Edition | None:
     return None
 
 
-def _ready(edition: Edition, catalogue_version: int | None) -> dict[str, Any]:
+def _ready(edition: Edition, catalogue_version: int | None) -> Readiness:
     return {
         "status": "ready",
         "postgresql": edition.postgresql,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import zoneinfo
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import Field, with_config
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from api.contract import PREFIX
+from api.members import ANSWER, End, Group, MetricName, Start, Unit, Warnings, Zone, described_as
 from api.parameters import parse_zone, require_devices
 from api.problems import ProblemError, ProblemType, invalid_parameter
 from api.questions import (
@@ -46,7 +48,49 @@ class HeatmapParameters(MetricParameters):
     group_by: GroupBy = GroupBy.NONE
 
 
-@router.get("/heatmap")
+_Number = TypeVar("_Number")
+_Hours = Annotated[list[_Number], Field(min_length=24, max_length=24)]
+_Week = Annotated[list[_Hours[_Number]], Field(min_length=7, max_length=7)]
+_Numbers = Annotated[npt.NDArray[np.float64], described_as(_Week[float | None])]
+
+
+class _Folded(TypedDict):
+    count: Annotated[
+        npt.NDArray[np.int64],
+        described_as(_Week[int]),
+        Field(description="Values, 7 lists of 24.", examples=[[[240] * 24] * 7]),
+    ]
+    avg: NotRequired[
+        Annotated[_Numbers, Field(description="Mean, in the unit.", examples=[[[12.5] * 24] * 7])]
+    ]
+    min: NotRequired[Annotated[_Numbers, Field(description="Lowest value, in the unit.")]]
+    max: NotRequired[Annotated[_Numbers, Field(description="Highest value, in the unit.")]]
+    sum: NotRequired[Annotated[_Numbers, Field(description="In the unit.")]]
+
+
+@with_config(ANSWER)
+class HeatmapGroup(_Folded):
+    """The week of a group, from Monday, by hours from midnight; the aggregate that was asked for."""
+
+    group: Group
+
+
+@with_config(ANSWER)
+class HeatmapAnswer(TypedDict):
+    """The week of a metric."""
+
+    start: Start
+    end: End
+    tz: Annotated[Zone, Field(description="IANA time zone of hours and days.")]
+    metric: MetricName
+    unit: Unit
+    agg: Aggregate
+    days: Annotated[tuple[str, ...], Field(description="Of the 7 lists.", examples=[DAYS])]
+    groups: list[HeatmapGroup]
+    warnings: Warnings
+
+
+@router.get("/heatmap", response_model=HeatmapAnswer)
 async def get_heatmap(api: Api, query: Annotated[HeatmapParameters, Query()]) -> Response:
     """Aggregate a metric by the hour of the day and the day of the week: 7 rows from Monday of 24 hours.
 
@@ -67,25 +111,24 @@ async def get_heatmap(api: Api, query: Annotated[HeatmapParameters, Query()]) ->
         _refuse_too_many_points(members, query.group_by, len(edges) - 1, api)
         series = await read_answer(connection, asked, members, _state(asked.agg), query.group_by, edges)
     cells = _cells(edges[:-1], zone)
-    return answer(
-        {
-            "start": format_timestamp(asked.start),
-            "end": format_timestamp(asked.end),
-            "tz": zone.key,
-            "metric": asked.metric.name,
-            "unit": asked.metric.unit,
-            "agg": asked.agg.value,
-            "days": DAYS,
-            "groups": [
-                {
-                    "group": {} if one.group is None else {query.group_by.value: one.group},
-                    **_fold(one, cells, asked.agg),
-                }
-                for one in series
-            ],
-            "warnings": warnings_of(asked, members, series),
-        }
-    )
+    content: HeatmapAnswer = {
+        "start": format_timestamp(asked.start),
+        "end": format_timestamp(asked.end),
+        "tz": zone.key,
+        "metric": asked.metric.name,
+        "unit": asked.metric.unit,
+        "agg": asked.agg,
+        "days": DAYS,
+        "groups": [
+            {
+                "group": {} if one.group is None else {query.group_by.value: one.group},
+                **_fold(one, cells, asked.agg),
+            }
+            for one in series
+        ],
+        "warnings": warnings_of(asked, members, series),
+    }
+    return answer(content)
 
 
 def _refuse_too_many_hours(asked: Question, limit: int) -> None:
@@ -133,7 +176,7 @@ def _state(agg: Aggregate) -> Aggregate:
     return Aggregate.SUM if agg is Aggregate.AVG else agg
 
 
-def _fold(series: Series, cells: npt.NDArray[np.intp], agg: Aggregate) -> dict[str, Any]:
+def _fold(series: Series, cells: npt.NDArray[np.intp], agg: Aggregate) -> _Folded:
     """Return counts and values of shape (7, 24), NaN where there is no value."""
     count = np.zeros(len(DAYS) * 24, np.int64)
     np.add.at(count, cells, series.count)
@@ -147,4 +190,4 @@ def _fold(series: Series, cells: npt.NDArray[np.intp], agg: Aggregate) -> dict[s
     if agg is Aggregate.AVG:
         values = values / np.maximum(count, 1)
     values[count == 0] = np.nan
-    return {"count": count.reshape(shape), agg.value: values.reshape(shape)}
+    return cast("_Folded", {"count": count.reshape(shape), agg.value: values.reshape(shape)})

@@ -7,14 +7,16 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import Field
+from pydantic import Field, with_config
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.formats import Format, wanted_format
-from api.latest_shape import shape_devices
+from api.latest_shape import DeviceNow, shape_devices
 from api.latest_table import COLUMNS, latest_batch
+from api.members import ANSWER, Next
 from api.parameters import refuse_paging, require_devices, require_known, split_list
 from api.problems import invalid_parameter
 from api.responses import GEOJSON, answer, feature, feature_collection, next_page, point
@@ -43,7 +45,24 @@ class LatestFilter(SelectionParameters):
     limit: int = Field(100, ge=1, le=10_000, description="Of a page; JSON and GeoJSON only.")
 
 
-@router.get("/latest")
+class _Continuation(TypedDict):
+    """How to go on."""
+
+    next: Next
+    cursor: Annotated[
+        str | None,
+        Field(description="On the last page, for `since`: what changes from now on.", examples=[None]),
+    ]
+
+
+@with_config(ANSWER)
+class LatestAnswer(_Continuation):
+    """A page of devices with their newest values."""
+
+    devices: list[DeviceNow]
+
+
+@router.get("/latest", response_model=LatestAnswer)
 async def get_latest(request: Request, api: Api, query: Annotated[LatestFilter, Query()]) -> Response:
     """Return the newest value of each metric of each device, by the time that the device gave it.
 
@@ -72,7 +91,7 @@ async def get_latest(request: Request, api: Api, query: Annotated[LatestFilter, 
     # What changes between two pages is in neither: the changes begin with the first.
     begun = changing if begun is None else begun
     is_last = len(readings) < query.limit
-    members = {
+    members: _Continuation = {
         "next": None if is_last else encode_cursor(_SCOPE, readings[-1].device, begun),
         "cursor": encode_cursor(changes, begun) if is_last else None,
     }
@@ -81,7 +100,8 @@ async def get_latest(request: Request, api: Api, query: Annotated[LatestFilter, 
     if format_ is Format.GEOJSON:
         features = [feature(point(device["position"]), device, device["device"]) for device in devices]
         return answer(feature_collection(features, **members), headers=headers, media_type=GEOJSON)
-    return answer({"devices": devices, **members}, headers=headers)
+    content: LatestAnswer = {"devices": devices, **members}
+    return answer(content, headers=headers)
 
 
 _AGAIN = 'take "cursor" of an answer to the same question, or leave it out'

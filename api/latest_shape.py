@@ -5,11 +5,26 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import orjson
+from pydantic import Field, with_config
+from typing_extensions import TypedDict
 
+from api.members import (
+    ANSWER,
+    DeviceId,
+    DistrictName,
+    KindName,
+    MetricName,
+    Moment,
+    Position,
+    Seconds,
+    Simulated,
+    Unit,
+    described_as,
+)
 from api.responses import as_times, encode
 from sensors.catalogue import Catalogue
 from sensors.times import SECOND, to_microseconds
@@ -20,6 +35,40 @@ _STALE_AFTER_INTERVALS = 3
 _STALE_AFTER_SECONDS = 60
 
 
+Age = Annotated[Seconds, Field(description="Since then, s; below 0 of a clock that is ahead.")]
+Stale = Annotated[bool, Field(description="Older than three intervals, and than a minute.", examples=[False])]
+
+
+@with_config(ANSWER)
+class MetricNow(TypedDict):
+    """The newest value of a metric of a device."""
+
+    value: Annotated[float, Field(description="In the unit.", examples=[12.5])]
+    unit: Unit
+    time: Annotated[Moment, Field(description="The device's own, UTC.")]
+    age_seconds: Age
+    stale: Stale
+
+
+@with_config(ANSWER)
+class DeviceNow(TypedDict):
+    """What is newest of a device."""
+
+    device: DeviceId
+    kind: KindName
+    district: DistrictName
+    position: Position | None
+    simulated: Simulated
+    interval_seconds: Annotated[Seconds, Field(description="Expected between two readings, s.")]
+    time: Annotated[Moment, Field(description="The newest of its values' times, UTC.")]
+    age_seconds: Age
+    stale: Stale
+    received_at: Annotated[Moment, Field(description="Of the arrival, UTC.")]
+    values: Annotated[
+        orjson.Fragment, described_as(dict[MetricName, MetricNow]), Field(description="By metric.")
+    ]
+
+
 def stale_after(interval_seconds: float) -> float:
     """Return at what age, in seconds, a value of a device that keeps an interval is stale."""
     return max(_STALE_AFTER_INTERVALS * interval_seconds, _STALE_AFTER_SECONDS)
@@ -27,7 +76,7 @@ def stale_after(interval_seconds: float) -> float:
 
 def shape_devices(
     readings: Sequence[LatestReading], catalogue: Catalogue, now: dt.datetime
-) -> list[dict[str, Any]]:
+) -> list[DeviceNow]:
     """Return devices as they are answered, with their ``values`` as JSON already."""
     values = iter(_values(readings, catalogue, to_microseconds(now)))
     return [
@@ -35,7 +84,7 @@ def shape_devices(
     ]
 
 
-def _shape(reading: LatestReading, now: dt.datetime, values: str) -> dict[str, Any]:
+def _shape(reading: LatestReading, now: dt.datetime, values: str) -> DeviceNow:
     age = (now - reading.time).total_seconds()
     return {
         "device": reading.device,

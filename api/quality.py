@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import Field
+from pydantic import Field, with_config
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
+from api.members import ANSWER, Count, DeviceId, End, Group, MetricName, Next, Seconds, Share, Start
 from api.options import ApiOptions
 from api.parameters import EARLIEST, LATEST, parse_range, require_devices
 from api.problems import ProblemError, ProblemType, invalid_parameter
@@ -41,7 +43,81 @@ class QualityParameters(RangeParameters):
     limit: int = Field(100, ge=1, le=1000, description="Of devices only.")
 
 
-@router.get("/quality")
+@with_config(ANSWER)
+class Lag(TypedDict):
+    """Of arrivals after the readings' own times, s; null without readings."""
+
+    p50: Annotated[Seconds | None, Field(description="Median, s.")]
+    p95: Annotated[Seconds | None, Field(description="95th percentile, s.")]
+
+
+@with_config(ANSWER)
+class ClockAhead(TypedDict):
+    """Readings from the future."""
+
+    median_seconds: Annotated[Seconds | None, Field(description="By how much, s.")]
+    share: Annotated[Share | None, Field(description="How many of all, 0 to 1; null without readings.")]
+
+
+@with_config(ANSWER)
+class MissingNumbers(TypedDict):
+    """Numbers of readings that did not come."""
+
+    open: Annotated[Count, Field(description="Missing now.")]
+    abandoned: Annotated[Count, Field(description="Given up in the range.")]
+
+
+@with_config(ANSWER)
+class FrozenMetric(TypedDict):
+    """The longest run of one value of a metric that no longer varies."""
+
+    device: DeviceId
+    metric: MetricName
+    value: Annotated[float, Field(description="In the metric's unit.", examples=[12.5])]
+    readings: Annotated[int, Field(description="How many have it, one behind the other.", examples=[60])]
+    start: Annotated[Start, Field(description="Of the first of them.")]
+    end: Annotated[End, Field(description="Of the last of them.")]
+
+
+class _Measures(TypedDict):
+    devices: Annotated[Count, Field(description="How many there are.")]
+    silent: Annotated[Count, Field(description="Devices that sent nothing in the range.", examples=[0])]
+    expected: Annotated[Count, Field(description="Readings, by the devices' intervals.", examples=[360])]
+    received: Annotated[Count, Field(description="Readings that are stored.", examples=[358])]
+    completeness: Annotated[
+        Share | None, Field(description="Share of the expected that came, 0 to 1; null of none.")
+    ]
+    lag_seconds: Lag
+    clock_ahead: ClockAhead
+    dead_letters: Annotated[
+        dict[str, int], Field(description="Refused messages by reason.", examples=[{"unknown_metric": 1}])
+    ]
+    missing_numbers: MissingNumbers
+    frozen: Annotated[list[FrozenMetric], Field(description="The first hundred.")]
+    frozen_devices: Annotated[Count, Field(description="Devices with a frozen metric.")]
+    last_age_seconds: Annotated[
+        Seconds | None, Field(description="Age of the newest reading of all, s; null without one.")
+    ]
+
+
+@with_config(ANSWER)
+class QualityGroup(_Measures):
+    """What was expected of a group, what came, and how."""
+
+    group: Group
+
+
+@with_config(ANSWER)
+class QualityAnswer(TypedDict):
+    """The quality of the readings in the range; devices page by page."""
+
+    start: Start
+    end: End
+    groups: list[QualityGroup]
+    next: Next
+
+
+@router.get("/quality", response_model=QualityAnswer)
 async def get_quality(request: Request, api: Api, query: Annotated[QualityParameters, Query()]) -> Response:
     """Tell of devices, districts or kinds what was expected and what came, how late, and what was refused.
 
@@ -64,18 +140,15 @@ async def get_quality(request: Request, api: Api, query: Annotated[QualityParame
     if query.group_by is By.DEVICE and len(devices) == query.limit:
         cursor = encode_cursor(_SCOPE, str(devices.id[-1]), start, end)
         resolved = {"start": format_timestamp(start), "end": format_timestamp(end)}
-    return answer(
-        {
-            "start": format_timestamp(start),
-            "end": format_timestamp(end),
-            "groups": [
-                {"group": {query.group_by.value: name}, **_shape(one, moment)}
-                for name, one in qualities.items()
-            ],
-            "next": cursor,
-        },
-        headers=next_page(request, cursor, **resolved),
-    )
+    content: QualityAnswer = {
+        "start": format_timestamp(start),
+        "end": format_timestamp(end),
+        "groups": [
+            {"group": {query.group_by.value: name}, **_shape(one, moment)} for name, one in qualities.items()
+        ],
+        "next": cursor,
+    }
+    return answer(content, headers=next_page(request, cursor, **resolved))
 
 
 def _range(query: QualityParameters, now: int) -> tuple[int, int, str]:
@@ -132,7 +205,7 @@ def _refuse_too_many(expected: int, limit: int, range_: tuple[int, int], fewer: 
         )
 
 
-def _shape(quality: Quality, now: dt.datetime) -> dict[str, Any]:
+def _shape(quality: Quality, now: dt.datetime) -> _Measures:
     last = None if quality.last is None else (now - from_microseconds(quality.last)).total_seconds()
     lag = quality.lag or (None, None)
     return {
@@ -151,7 +224,7 @@ def _shape(quality: Quality, now: dt.datetime) -> dict[str, Any]:
     }
 
 
-def _frozen(frozen: Frozen) -> dict[str, Any]:
+def _frozen(frozen: Frozen) -> FrozenMetric:
     return {
         "device": frozen.device,
         "metric": frozen.metric,

@@ -6,13 +6,15 @@ from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import Field
+from pydantic import Field, with_config
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.description import TRIED
 from api.formats import Format, wanted_format
+from api.members import ANSWER, DeviceId, KindName, MetricName, Next, Numbers, Times, Unit
 from api.parameters import parse_range, refuse_paging, split_list
 from api.problems import invalid_parameter
 from api.reading_table import reading_batches, readings_table, select_one_kind, too_many_rows
@@ -46,7 +48,28 @@ class ReadingsQuery(SelectionParameters):
     limit: int = Field(1000, ge=1, le=10_000, description="Of a page; JSON only.")
 
 
-@router.get("/readings")
+@with_config(ANSWER)
+class ReadingsAnswer(TypedDict):
+    """A page of one device's readings, in columns: arrays of equal length."""
+
+    device: DeviceId
+    kind: KindName
+    columns: Annotated[tuple[MetricName, ...], Field(description="The metrics, in the kind's order.")]
+    units: Annotated[dict[MetricName, Unit], Field(description="By metric, UCUM codes.")]
+    time: Annotated[Times, Field(description="The device's own, UTC.", examples=[["2026-01-15T12:00:00Z"]])]
+    received_at: Annotated[
+        Times, Field(description="Of the arrival, UTC.", examples=[["2026-01-15T12:00:02Z"]])
+    ]
+    values: Annotated[
+        dict[MetricName, Numbers],
+        Field(
+            description="By metric, in its unit; null where a reading has none.", examples=[{"pm2_5": [12.5]}]
+        ),
+    ]
+    next: Next
+
+
+@router.get("/readings", response_model=ReadingsAnswer)
 async def get_readings(request: Request, api: Api, query: Annotated[ReadingsQuery, Query()]) -> Response:
     """Return readings as they came, absent values as null.
 
@@ -84,19 +107,17 @@ async def _page(request: Request, api: Services, query: ReadingsQuery) -> Respon
         rest = (last + 1, end) if query.order is Order.ASC else (start, last)
         cursor = encode_cursor(scope, *rest)
         resolved = {"start": format_timestamp(start), "end": format_timestamp(end)}
-    return answer(
-        {
-            "device": name,
-            "kind": kind.name,
-            "columns": kind.columns,
-            "units": {metric.name: metric.unit for metric in kind.metrics},
-            "time": as_times(page.time),
-            "received_at": as_times(page.received),
-            "values": page.values,
-            "next": cursor,
-        },
-        headers=next_page(request, cursor, **resolved),
-    )
+    content: ReadingsAnswer = {
+        "device": name,
+        "kind": kind.name,
+        "columns": kind.columns,
+        "units": {metric.name: metric.unit for metric in kind.metrics},
+        "time": as_times(page.time),
+        "received_at": as_times(page.received),
+        "values": page.values,
+        "next": cursor,
+    }
+    return answer(content, headers=next_page(request, cursor, **resolved))
 
 
 def _one_device(query: ReadingsQuery) -> str:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, NotRequired
 
 from fastapi import APIRouter, Query, Request
+from pydantic import Field, with_config
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from api.contract import PREFIX
 from api.formats import Format, wanted_format
+from api.members import ANSWER, End, Start, Warnings, Zone
 from api.parameters import require_devices
 from api.problems import ProblemError, ProblemType, invalid_parameter
 from api.responses import answer
 from api.series_request import SeriesParameters, SeriesRequest, understand
-from api.series_shape import as_groups, shape_all, warnings_of
+from api.series_shape import SeriesGroup, as_groups, shape_all, warnings_of
 from api.series_table import series_table
 from api.services import Api, Services
 from api.tables import TABLE_FORMATS, table_response
@@ -28,11 +31,38 @@ from storage.series_query import Answer, GroupBy
 
 router = APIRouter(prefix=PREFIX, tags=["series"])
 
-
 _FORMATS = (Format.JSON, *TABLE_FORMATS)
 
 
-@router.get("/series")
+@with_config(ANSWER)
+class SpanAnswer(TypedDict):
+    """The series of one span."""
+
+    start: Start
+    end: End
+    source: Annotated[
+        tuple[str, ...],
+        Field(
+            description="What was read: `raw`, and the rollups `5m`, `1h` and `1d`.", examples=[["1h", "raw"]]
+        ),
+    ]
+    groups: list[SeriesGroup]
+    warnings: Warnings
+
+
+@with_config(ANSWER)
+class SeriesAnswer(SpanAnswer):
+    """Series, one of each group and metric."""
+
+    step: Annotated[str, Field(description="Of the buckets, ISO 8601.", examples=["PT1H"])]
+    tz: Annotated[Zone, Field(description="IANA time zone of the buckets.")]
+    percentile_error: NotRequired[
+        Annotated[float, Field(description="Of percentiles: relative, at most. 0.01 is 1 %.")]
+    ]
+    compare: NotRequired[Annotated[SpanAnswer, Field(description="The same of the earlier span.")]]
+
+
+@router.get("/series", response_model=SeriesAnswer)
 async def get_series(request: Request, api: Api, query: Annotated[SeriesParameters, Query()]) -> Response:
     """Aggregate metrics over buckets of time, one series for each group.
 
@@ -55,7 +85,7 @@ async def get_series(request: Request, api: Api, query: Annotated[SeriesParamete
         shaped = list(shape_all(found.series, edges, asked, catalogue))
         if format_ is not Format.JSON:
             return await table_response(series_table(shaped, edges, asked), format_)
-        content: dict[str, Any] = {
+        content: SeriesAnswer = {
             "start": format_timestamp(asked.start),
             "end": format_timestamp(asked.end),
             "step": asked.step.text,
@@ -76,7 +106,7 @@ async def _compare(
     asked: SeriesRequest,
     edges: Sequence[int],
     api: Services,
-) -> dict[str, Any]:
+) -> SpanAnswer:
     """Return the same of the span that is asked to be compared with, bucket by bucket."""
     earlier, moved = asked.earlier(edges)
     members = await count_members(connection, earlier.selection, earlier.start)

@@ -22,7 +22,7 @@ from storage.selection import Selection
 from storage.series_query import Aggregate, GroupBy, SeriesQuery
 
 _MOST_METRICS, _MOST_AGGREGATES = 20, 20
-_PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d{1,6})?)")
+PERCENTILE = re.compile(r"^p(\d{1,2}(?:\.\d{1,6})?)$")
 _LONGEST_COMPARISON = 4000 * DAY
 
 
@@ -167,7 +167,7 @@ def _aggregates(names: Sequence[str]) -> tuple[frozenset[Aggregate], dict[str, f
 def _quantile(name: str) -> float:
     if name == "median":
         return 0.5
-    match = _PERCENTILE.fullmatch(name)
+    match = PERCENTILE.fullmatch(name)
     if match is None or not 0 < float(match[1]) < 100:
         raise unknown_value("agg", name, [*Aggregate, "median", "p50", "p90", "p95", "p99"])
     return float(match[1]) / 100

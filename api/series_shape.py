@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import zoneinfo
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, NotRequired, cast
 
 import numpy as np
 import numpy.typing as npt
 import orjson
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
-from api.series_request import Fill, SeriesRequest
+from api.members import ANSWER, Group, Integers, MetricName, Numbers, Unit, WrittenTimes
+from api.series_request import PERCENTILE, Fill, SeriesRequest
 from sensors.catalogue import Catalogue
 from sensors.kinds import Behaviour
 from sensors.times import from_microseconds
@@ -32,6 +35,57 @@ class Shaped:
     count: npt.NDArray[np.int64]
     coverage: Floats
     values: dict[str, Floats]
+
+
+class _Buckets(TypedDict):
+    group: Group
+    metric: MetricName
+    unit: Unit
+    start: Annotated[
+        WrittenTimes, Field(description="Of each bucket.", examples=[["2026-01-15T16:00:00+05:00"]])
+    ]
+    end: Annotated[
+        WrittenTimes, Field(description="Not part of it.", examples=[["2026-01-15T17:00:00+05:00"]])
+    ]
+    count: Annotated[Integers, Field(description="Values in it.", examples=[[60]])]
+    coverage: Annotated[
+        Numbers,
+        Field(description="Share of the expected readings that came; null of none.", examples=[[1.0]]),
+    ]
+
+
+@with_config(
+    ConfigDict(
+        **ANSWER,
+        json_schema_extra={
+            "patternProperties": {
+                PERCENTILE.pattern: {
+                    "type": "array",
+                    "items": {"type": ["number", "null"]},
+                    "description": "Percentile, in the unit.",
+                }
+            }
+        },
+    )
+)
+class SeriesGroup(_Buckets):
+    """A series in columns, arrays of equal length; of the aggregates those that were asked for."""
+
+    avg: NotRequired[Annotated[Numbers, Field(description="Mean, in the unit.", examples=[[12.5]])]]
+    min: NotRequired[Annotated[Numbers, Field(description="Lowest value, in the unit.")]]
+    max: NotRequired[Annotated[Numbers, Field(description="Highest value, in the unit.")]]
+    sum: NotRequired[Annotated[Numbers, Field(description="In the unit.")]]
+    first: NotRequired[Annotated[Numbers, Field(description="By the readings' times, in the unit.")]]
+    last: NotRequired[Annotated[Numbers, Field(description="By the readings' times, in the unit.")]]
+    stddev: NotRequired[Annotated[Numbers, Field(description="Of a sample, in the unit.")]]
+    median: NotRequired[Annotated[Numbers, Field(description="In the unit.")]]
+    twa: NotRequired[Annotated[Numbers, Field(description="Weighted by time, in the unit.")]]
+    twa_linear: NotRequired[
+        Annotated[Numbers, Field(description="Weighted by time along straight lines, in the unit.")]
+    ]
+    increase: NotRequired[Annotated[Numbers, Field(description="Rise of counters, in the unit.")]]
+    rate: NotRequired[Annotated[Numbers, Field(description="That for each second, unit/s.")]]
+    exceed: NotRequired[Annotated[Numbers, Field(description="Time above the limit, s.")]]
 
 
 def shape_all(
@@ -67,7 +121,7 @@ def fill(values: Floats, begins: npt.NDArray[np.int64], how: Fill) -> Floats:
     return np.interp(begins, begins[known], values[known], left=np.nan, right=np.nan)
 
 
-def as_groups(shaped: Sequence[Shaped], edges: Sequence[int], asked: SeriesRequest) -> list[dict[str, Any]]:
+def as_groups(shaped: Sequence[Shaped], edges: Sequence[int], asked: SeriesRequest) -> list[SeriesGroup]:
     """Return series as columnar JSON."""
     labels = [local(edge, asked.zone) for edge in edges]
     # Most series have the same buckets: they are written once and repeated as they are.
@@ -80,18 +134,17 @@ def as_groups(shaped: Sequence[Shaped], edges: Sequence[int], asked: SeriesReque
                 orjson.Fragment(orjson.dumps([labels[place + shift] for place in one.places.tolist()]))
                 for shift in (0, 1)
             )
-        groups.append(
-            {
-                "group": {} if one.group is None else {asked.group_by.value: one.group},
-                "metric": one.metric,
-                "unit": one.unit,
-                "start": starts,
-                "end": ends,
-                "count": one.count,
-                "coverage": one.coverage,
-                **one.values,
-            }
-        )
+        buckets: _Buckets = {
+            "group": {} if one.group is None else {asked.group_by.value: one.group},
+            "metric": one.metric,
+            "unit": one.unit,
+            "start": starts,
+            "end": ends,
+            "count": one.count,
+            "coverage": one.coverage,
+        }
+        # Which aggregates there are is known at run time only.
+        groups.append(cast("SeriesGroup", {**buckets, **one.values}))
     return groups
 
 

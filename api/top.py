@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import Field, with_config
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from api.contract import PREFIX
+from api.members import ANSWER, Count, End, Group, MetricName, Share, Start, Unit, Warnings
 from api.parameters import require_devices
 from api.problems import ProblemError, ProblemType
 from api.questions import (
@@ -40,6 +42,32 @@ class TopParameters(MetricParameters):
     k: int = Field(10, ge=1, le=100)
 
 
+@with_config(ANSWER)
+class TopPlace(TypedDict):
+    """A group and its value."""
+
+    group: Group
+    value: Annotated[float, Field(description="In the unit.", examples=[12.5])]
+    count: Annotated[Count, Field(description="Values that it is of.", examples=[1440])]
+    coverage: Annotated[
+        Share | None, Field(description="Share of the expected readings that came; null of none.")
+    ]
+
+
+@with_config(ANSWER)
+class TopAnswer(TypedDict):
+    """The places, in the order asked for."""
+
+    start: Start
+    end: End
+    metric: MetricName
+    unit: Annotated[Unit, Field(description="UCUM code of the metric's values.")]
+    agg: Aggregate
+    order: Annotated[Order, Field(examples=["desc"])]
+    top: list[TopPlace]
+    warnings: Warnings
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Place:
     """One group with its value; how many readings it is of, and how many were expected."""
@@ -50,7 +78,7 @@ class _Place:
     expected: float
 
 
-@router.get("/top")
+@router.get("/top", response_model=TopAnswer)
 async def get_top(api: Api, query: Annotated[TopParameters, Query()]) -> Response:
     """Return the k devices, districts or kinds with the highest or lowest aggregate of a metric.
 
@@ -68,18 +96,17 @@ async def get_top(api: Api, query: Annotated[TopParameters, Query()]) -> Respons
             connection, asked, members, asked.agg, GroupBy(query.by.value), [asked.start, asked.end]
         )
         places = _best(series, asked.agg, query.order)[: query.k]
-    return answer(
-        {
-            "start": format_timestamp(asked.start),
-            "end": format_timestamp(asked.end),
-            "metric": asked.metric.name,
-            "unit": asked.metric.unit,
-            "agg": asked.agg.value,
-            "order": query.order.value,
-            "top": [_shape(place, query.by) for place in places],
-            "warnings": warnings_of(asked, members, series),
-        }
-    )
+    content: TopAnswer = {
+        "start": format_timestamp(asked.start),
+        "end": format_timestamp(asked.end),
+        "metric": asked.metric.name,
+        "unit": asked.metric.unit,
+        "agg": asked.agg,
+        "order": query.order,
+        "top": [_shape(place, query.by) for place in places],
+        "warnings": warnings_of(asked, members, series),
+    }
+    return answer(content)
 
 
 def _refuse_too_many_devices(members: Sequence[Members], limit: int) -> None:
@@ -104,7 +131,7 @@ def _best(series: Sequence[Series], agg: Aggregate, order: Order) -> list[_Place
     return sorted(places, key=lambda place: (sign * place.value, place.group))
 
 
-def _shape(place: _Place, by: By) -> dict[str, Any]:
+def _shape(place: _Place, by: By) -> TopPlace:
     return {
         "group": {by.value: place.group},
         "value": place.value,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hashlib
 import itertools
+import re
 import shlex
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx2
+import jsonschema
+import numpy as np
 import orjson
 import pytest
 import schemathesis
@@ -32,8 +36,11 @@ from api.options import ExportOptions
 from sensors.checks import Reason
 from sensors.kinds import DeviceSpec
 from sensors.times import to_microseconds
+from storage.corrections import Correction, Rescale, correct
 from storage.dead_letters import DeadLetter, insert_letters
 from storage.devices import register_devices
+from storage.frozen import FROZEN_READINGS
+from storage.sequences import Numbers, enter_numbers
 from tests.api.answers import NOW, problem
 from tests.api.conftest import listen, serve
 from tests.api.test_devices import Accounts
@@ -95,13 +102,28 @@ async def _first_export(city: City, options: ApiOptions) -> None:
 
 @pytest.fixture(scope="module")
 async def known(city: City) -> City:
-    """The city, with the device, the readings and the letter that the examples speak of."""
+    """The city, with the device, the readings and the letter that the examples speak of, and one of all else."""
     # Where the examples of places look for devices, with the tag that they name.
     sample = DeviceSpec("sample-air-1", "air_quality", "gate", (77.0, 43.48), metadata={"pole": 7.0})
     city.number.update(await register_devices(city.owner, [sample], city.catalogue))
     letter = DeadLetter(to_microseconds(NOW), "t", b"{}", Reason.NO_METRICS, "empty")
     await insert_letters(city.ingest, [letter])
-    await city.write("air_quality", [("sample-air-1", NOW, {"pm2_5": 12.5, "temperature": -3.0})])
+    measured = {"pm2_5": 12.5, "temperature": -3.0}
+    moments = [NOW - n * dt.timedelta(minutes=1) for n in range(FROZEN_READINGS)]
+    await city.write("air_quality", [("sample-air-1", moment, measured) for moment in moments])
+    device, number, oldest = ([city.number["sample-air-1"]], [3], [1])
+    async with city.ingest.transaction():
+        await enter_numbers(
+            city.ingest,
+            Numbers(
+                np.array(device, np.int32), *(np.array(one, np.int64) for one in (number, number, oldest))
+            ),
+        )
+    now = to_microseconds(NOW)
+    colder = Correction(
+        "sample-air-1", now, now + 1, Rescale("temperature", offset=-1.0), who="test", why="calibration"
+    )
+    await correct(city.owner, city.catalogue.kind_of["air_quality"], colder)
     return city
 
 
@@ -158,6 +180,48 @@ def test_an_operation_says_what_it_does_and_all_that_it_answers(path: str, metho
         assert ("{" in path) <= (404 in answers)
         assert (method == "get") <= (304 in answers)
         assert ("requestBody" in operation) <= (413 in answers)
+
+
+ANSWERS = [
+    pytest.param(content, id=f"{method.upper()} {path} {status} {media_type}")
+    for path, methods in DESCRIPTION["paths"].items()
+    for method, operation in methods.items()
+    for status, answer in operation["responses"].items()
+    for media_type, content in answer.get("content", {}).items()
+    if status.startswith("2") and media_type in ("application/json", "application/geo+json")
+]
+
+
+def schemas_of(schema: Json) -> dict[str, Json]:
+    """Return the named schemas that a schema is made of."""
+    found: dict[str, Json] = {}
+    waiting = [schema]
+    while waiting:
+        names = re.findall(r"#/components/schemas/(\w+)", orjson.dumps(waiting.pop()).decode())
+        new = {name: DESCRIPTION["components"]["schemas"][name] for name in names if name not in found}
+        found |= new
+        waiting += new.values()
+    return found
+
+
+@pytest.mark.parametrize("content", ANSWERS)
+def test_an_answer_is_described_to_its_last_member_and_has_no_others(content: Json) -> None:
+    schemas = schemas_of(content["schema"])
+    assert schemas, "the route lacks a response_model; see api/members.py"
+    for name, schema in schemas.items():
+        assert schema["description"], name
+        members = schema.get("properties", {})
+        assert schema.get("additionalProperties", True) is bool(not members), name
+        for member, described in members.items():
+            text = orjson.dumps(described).decode()
+            assert any(word in text for word in ('"description"', '"$ref"', '"const"')), (name, member)
+            assert '"additionalProperties":true' not in text, (name, member)
+
+
+@pytest.mark.parametrize("content", [one for one in ANSWERS if "application/json" in str(one.id)])
+def test_an_answer_has_an_example_that_conforms_to_its_schema(content: Json) -> None:
+    schema = {**content["schema"], "components": DESCRIPTION["components"]}
+    jsonschema.Draft202012Validator(schema).validate(content["example"])
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
