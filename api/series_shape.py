@@ -42,12 +42,19 @@ class _Buckets(TypedDict):
     metric: MetricName
     unit: Unit
     start: Annotated[
-        WrittenTimes, Field(description="Of each bucket.", examples=[["2026-01-15T16:00:00+05:00"]])
+        WrittenTimes,
+        Field(
+            description="When each bucket begins, in the zone `tz`.", examples=[["2026-01-15T16:00:00+05:00"]]
+        ),
     ]
     end: Annotated[
-        WrittenTimes, Field(description="Not part of it.", examples=[["2026-01-15T17:00:00+05:00"]])
+        WrittenTimes,
+        Field(
+            description="When it ends, in the zone `tz`; not part of it.",
+            examples=[["2026-01-15T17:00:00+05:00"]],
+        ),
     ]
-    count: Annotated[Integers, Field(description="Values in it.", examples=[[60]])]
+    count: Annotated[Integers, Field(description="Values in each bucket.", examples=[[60]])]
     coverage: Annotated[
         Numbers,
         Field(description="Share of the expected readings that came; null of none.", examples=[[1.0]]),

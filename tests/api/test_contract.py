@@ -41,6 +41,7 @@ from storage.dead_letters import DeadLetter, insert_letters
 from storage.devices import register_devices
 from storage.frozen import FROZEN_READINGS
 from storage.sequences import Numbers, enter_numbers
+from storage.series_query import Aggregate
 from tests.api.answers import NOW, problem
 from tests.api.conftest import listen, serve
 from tests.api.test_devices import Accounts
@@ -109,7 +110,7 @@ async def known(city: City) -> City:
     letter = DeadLetter(to_microseconds(NOW), "t", b"{}", Reason.NO_METRICS, "empty")
     await insert_letters(city.ingest, [letter])
     measured = {"pm2_5": 12.5, "temperature": -3.0}
-    moments = [NOW - n * dt.timedelta(minutes=1) for n in range(FROZEN_READINGS)]
+    moments = [NOW - n * dt.timedelta(minutes=1) for n in range(FROZEN_READINGS + 1)]
     await city.write("air_quality", [("sample-air-1", moment, measured) for moment in moments])
     device, number, oldest = ([city.number["sample-air-1"]], [3], [1])
     async with city.ingest.transaction():
@@ -218,10 +219,33 @@ def test_an_answer_is_described_to_its_last_member_and_has_no_others(content: Js
             assert '"additionalProperties":true' not in text, (name, member)
 
 
+def conform(answer: Any, content: Json) -> None:
+    """Raise ValidationError where an answer is not as its content is described."""
+    schema = {**content["schema"], "components": DESCRIPTION["components"]}
+    jsonschema.Draft202012Validator(schema).validate(answer)
+
+
 @pytest.mark.parametrize("content", [one for one in ANSWERS if "application/json" in str(one.id)])
 def test_an_answer_has_an_example_that_conforms_to_its_schema(content: Json) -> None:
-    schema = {**content["schema"], "components": DESCRIPTION["components"]}
-    jsonschema.Draft202012Validator(schema).validate(content["example"])
+    conform(content["example"], content)
+
+
+@pytest.mark.parametrize("path", ["districts", "latest", "readings"])
+async def test_geojson_conforms_to_its_schema(client: httpx2.AsyncClient, path: str) -> None:
+    plain = request_of(curl(f"{PREFIX}/{path}", "get"), client.base_url)
+    response = await client.get(plain.url.copy_merge_params({"format": "geojson"}))
+    collection = response.json()
+    assert collection["features"]
+    operation = operation_of(f"{PREFIX}/{path}", "get")
+    conform(collection, operation["responses"]["200"]["content"]["application/geo+json"])
+
+
+def test_every_aggregate_of_a_series_is_described() -> None:
+    series = DESCRIPTION["components"]["schemas"]["SeriesGroup"]
+    assert set(Aggregate) | {"median"} <= set(series["properties"])
+    (percentile,) = series["patternProperties"]
+    for name, is_one in {"p5": True, "p95": True, "p99.9": True, "p": False, "p100": False}.items():
+        assert bool(re.search(percentile, name)) is is_one, name
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
