@@ -57,7 +57,10 @@ _FEATURE: Json = {
             "description": "Null of a device without a position.",
             "required": ["type", "coordinates"],
             "additionalProperties": False,
-            "properties": {"type": {"enum": ["Point", "Polygon"]}, "coordinates": {"type": "array"}},
+            "properties": {
+                "type": {"enum": ["Point", "Polygon"]},
+                "coordinates": {"type": "array", "items": {}},
+            },
         },
         "properties": {"type": "object", "description": "As in JSON, or as the columns of a table."},
     },

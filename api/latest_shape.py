@@ -34,7 +34,6 @@ from storage.latest_values import LatestReading
 _STALE_AFTER_INTERVALS = 3
 _STALE_AFTER_SECONDS = 60
 
-
 Age = Annotated[Seconds, Field(description="Since then, s; below 0 of a clock that is ahead.")]
 Stale = Annotated[bool, Field(description="Older than three intervals, and than a minute.", examples=[False])]
 
