@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import zoneinfo
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, NotRequired, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import Field, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from api.contract import PREFIX
+from api.formats import Format, wanted_format
 from api.members import ANSWER, End, Group, MetricName, Start, Unit, Warnings, Zone, described_as
-from api.parameters import parse_zone, require_devices
+from api.parameters import parse_zone
 from api.problems import ProblemError, ProblemType, invalid_parameter
 from api.questions import (
     MetricParameters,
     Question,
+    count_groups,
     measuring_members,
     read_answer,
     understand_question,
     warnings_of,
 )
 from api.responses import answer
+from api.series_table import label_columns, labels, unit_of
 from api.services import Api, Services
+from api.tables import JSON_OR_TABLE, Batch, Column, Labels, Table, Type, in_memory, table_response
 from sensors.times import format_timestamp, from_microseconds, to_microseconds
 from storage.buckets import boundaries, count_at_most, parse_step
-from storage.selection import Members, count_members
+from storage.selection import Members
 from storage.series_query import Aggregate, GroupBy, Series
 
 router = APIRouter(prefix=PREFIX, tags=["series"])
@@ -91,11 +95,12 @@ class HeatmapAnswer(TypedDict):
 
 
 @router.get("/heatmap", response_model=HeatmapAnswer)
-async def get_heatmap(api: Api, query: Annotated[HeatmapParameters, Query()]) -> Response:
+async def get_heatmap(request: Request, api: Api, query: Annotated[HeatmapParameters, Query()]) -> Response:
     """Aggregate a metric by the hour of the day and the day of the week: 7 rows from Monday of 24 hours.
 
     An hour that a clock shows twice counts twice, one that it skips does not. Without a value: 0 and null.
     """
+    format_ = wanted_format(request, query.format, JSON_OR_TABLE)
     asked = understand_question(query, api.catalogue, to_microseconds(api.clock()))
     if asked.agg not in _FOLDED:
         valid = [one.value for one in _FOLDED]
@@ -104,13 +109,13 @@ async def get_heatmap(api: Api, query: Annotated[HeatmapParameters, Query()]) ->
     _refuse_too_many_hours(asked, api.options.max_buckets)
     edges = boundaries(asked.start, asked.end, _HOUR, zone)
     async with api.database.connection() as connection:
-        await require_devices(connection, asked.selection.devices)
-        members = measuring_members(
-            await count_members(connection, asked.selection, asked.start), asked.kinds
-        )
+        members = await measuring_members(connection, asked)
         _refuse_too_many_points(members, query.group_by, len(edges) - 1, api)
         series = await read_answer(connection, asked, members, _state(asked.agg), query.group_by, edges)
     cells = _cells(edges[:-1], zone)
+    weeks = [(one.group, _fold(one, cells, asked.agg)) for one in series]
+    if format_ is not Format.JSON:
+        return await table_response(_table(weeks, asked, query.group_by), format_)
     content: HeatmapAnswer = {
         "start": format_timestamp(asked.start),
         "end": format_timestamp(asked.end),
@@ -120,11 +125,7 @@ async def get_heatmap(api: Api, query: Annotated[HeatmapParameters, Query()]) ->
         "agg": asked.agg,
         "days": DAYS,
         "groups": [
-            {
-                "group": {} if one.group is None else {query.group_by.value: one.group},
-                **_fold(one, cells, asked.agg),
-            }
-            for one in series
+            {"group": {} if group is None else {query.group_by.value: group}, **week} for group, week in weeks
         ],
         "warnings": warnings_of(asked, members, series),
     }
@@ -142,12 +143,7 @@ def _refuse_too_many_hours(asked: Question, limit: int) -> None:
 
 
 def _refuse_too_many_points(members: Sequence[Members], group_by: GroupBy, hours: int, api: Services) -> None:
-    groups = {
-        GroupBy.NONE: 1,
-        GroupBy.KIND: len({one.kind for one in members}),
-        GroupBy.DISTRICT: len({one.district for one in members}),
-        GroupBy.DEVICE: sum(one.devices for one in members),
-    }[group_by]
+    groups = count_groups(members, group_by)
     limit = api.options.max_points
     if groups * hours > limit:
         raise ProblemError(
@@ -191,3 +187,27 @@ def _fold(series: Series, cells: npt.NDArray[np.intp], agg: Aggregate) -> _Folde
         values = values / np.maximum(count, 1)
     values[count == 0] = np.nan
     return cast("_Folded", {"count": count.reshape(shape), agg.value: values.reshape(shape)})
+
+
+def _table(weeks: Sequence[tuple[str | None, _Folded]], asked: Question, group_by: GroupBy) -> Table:
+    """Return the weeks as a table: a row for each hour of each day of each group."""
+    columns = (
+        *label_columns(group_by),
+        Column("day", Type.LABEL),
+        Column("hour", Type.INTEGER, "h"),
+        Column("count", Type.INTEGER),
+        *(Column(name, Type.NUMBER, unit_of(name, asked.metric.unit)) for name in asked.names),
+    )
+    day, hour = np.divmod(np.arange(len(DAYS) * 24), 24)
+
+    def batches() -> Iterator[Batch]:
+        for group, week in weeks:
+            arrays = cast("dict[str, npt.NDArray[Any]]", week)
+            yield [
+                *labels(group, asked.metric.name, asked.metric.unit, len(day)),
+                Labels(day.astype(np.int32), DAYS),
+                hour,
+                *(values.ravel() for values in arrays.values()),
+            ]
+
+    return Table("heatmap", columns, in_memory(batches()))

@@ -6,10 +6,8 @@ import datetime as dt
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from api.latest_shape import stale_after
-from api.tables import Batch, Column, Type
+from api.tables import Batch, Column, Type, of_rows
 from sensors.catalogue import Catalogue
 from sensors.times import SECOND, to_microseconds
 from storage.latest_values import LatestReading
@@ -33,12 +31,7 @@ COLUMNS = (
 def latest_batch(readings: Sequence[LatestReading], catalogue: Catalogue, now: dt.datetime) -> Batch:
     """Return the rows of some devices' latest values."""
     moment = to_microseconds(now)
-    rows = [row for reading in readings for row in _rows(reading, catalogue, moment)]
-    columns: list[Any] = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in COLUMNS]
-    return [
-        np.array(values, dtype=np.int64) if column.type is Type.TIME else values
-        for column, values in zip(COLUMNS, columns, strict=True)
-    ]
+    return of_rows([row for reading in readings for row in _rows(reading, catalogue, moment)], COLUMNS)
 
 
 def _rows(reading: LatestReading, catalogue: Catalogue, now: int) -> Iterator[tuple[Any, ...]]:

@@ -12,19 +12,20 @@ from typing_extensions import TypedDict
 
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
+from api.formats import Format, wanted_format
 from api.members import ANSWER, Count, DeviceId, End, Group, MetricName, Next, Seconds, Share, Start
-from api.options import ApiOptions
-from api.parameters import EARLIEST, LATEST, parse_range, require_devices
+from api.parameters import EARLIEST, LATEST, parse_range, refuse_paging, require_devices
 from api.problems import ProblemError, ProblemType, invalid_parameter
+from api.quality_table import quality_table
 from api.questions import RangeParameters
 from api.responses import answer, next_page
 from api.selection import understand_selection
 from api.services import Api
+from api.tables import JSON_OR_TABLE, table_response
 from sensors.times import DAY, SECOND, format_timestamp, from_microseconds, to_microseconds
-from storage.expected import By, expected_of, expected_readings
-from storage.kinds import Connection
+from storage.expected import By, expected_of
 from storage.quality import Frozen, Quality, read_quality
-from storage.selection import Devices, Selection, select_devices
+from storage.selection import Devices, select_devices
 
 router = APIRouter(prefix=PREFIX, tags=["quality"])
 
@@ -38,9 +39,11 @@ _MOST_FROZEN = 100
 class QualityParameters(RangeParameters):
     """Which devices, from when to when, and what to tell apart."""
 
-    group_by: By = Field(By.DEVICE, description="Devices come page by page, districts and kinds at once.")
-    cursor: str | None = Field(None, description="`next` of the page before; of devices only.")
-    limit: int = Field(100, ge=1, le=1000, description="Of devices only.")
+    group_by: By = Field(
+        By.DEVICE, description="As JSON devices come page by page, districts and kinds at once."
+    )
+    cursor: str | None = Field(None, description="`next` of the page before; of devices as JSON only.")
+    limit: int = Field(100, ge=1, le=1000, description="Of devices as JSON only.")
 
 
 @with_config(ANSWER)
@@ -122,8 +125,12 @@ async def get_quality(request: Request, api: Api, query: Annotated[QualityParame
     """Tell of devices, districts or kinds what was expected and what came, how late, and what was refused.
 
     Every reading in the range is looked at, so their number is limited. A cursor carries the range of its
-    first page.
+    first page. In any other format than JSON all that are selected come at once.
     """
+    format_ = wanted_format(request, query.format, JSON_OR_TABLE)
+    if format_ is not Format.JSON:
+        refuse_paging(query, format_)
+    page = query.limit if format_ is Format.JSON and query.group_by is By.DEVICE else None
     selection = understand_selection(query, api.catalogue)
     moment = api.clock()
     start, end, after = _range(query, to_microseconds(moment))
@@ -131,21 +138,25 @@ async def get_quality(request: Request, api: Api, query: Annotated[QualityParame
     until = min(end, to_microseconds(moment))
     async with api.database.connection() as connection:
         await require_devices(connection, selection.devices)
-        devices = await _devices(connection, selection, query, after, (start, until), api.options)
+        devices = await select_devices(connection, selection, after=after, limit=page)
+        _refuse_too_many(devices, (start, until), page, api.options.max_quality_readings)
         groups = {By.DEVICE: devices.id, By.DISTRICT: devices.district, By.KIND: devices.kind}
         qualities = await read_quality(
             connection, api.catalogue, devices, groups[query.group_by], start, until
         )
+    shaped: list[QualityGroup] = [
+        {"group": {query.group_by.value: name}, **_shape(one, moment)} for name, one in qualities.items()
+    ]
+    if format_ is not Format.JSON:
+        return await table_response(quality_table(query.group_by, shaped), format_)
     cursor, resolved = None, {}
-    if query.group_by is By.DEVICE and len(devices) == query.limit:
+    if len(devices) == page:
         cursor = encode_cursor(_SCOPE, str(devices.id[-1]), start, end)
         resolved = {"start": format_timestamp(start), "end": format_timestamp(end)}
     content: QualityAnswer = {
         "start": format_timestamp(start),
         "end": format_timestamp(end),
-        "groups": [
-            {"group": {query.group_by.value: name}, **_shape(one, moment)} for name, one in qualities.items()
-        ],
+        "groups": shaped,
         "next": cursor,
     }
     return answer(content, headers=next_page(request, cursor, **resolved))
@@ -172,37 +183,23 @@ def _range(query: QualityParameters, now: int) -> tuple[int, int, str]:
     return start, end, after
 
 
-async def _devices(
-    connection: Connection,
-    selection: Selection,
-    query: QualityParameters,
-    after: str,
-    range_: tuple[int, int],
-    options: ApiOptions,
-) -> Devices:
-    """Return the devices of the page, or all; refuse more readings than are looked at in one request."""
-    limit = options.max_quality_readings
-    if query.group_by is By.DEVICE:
-        devices = await select_devices(connection, selection, after=after, limit=query.limit)
-        expected = int(expected_of(devices, *range_).sum())
-        fewer = f"limit={max(1, query.limit * limit // max(expected, 1))}"
-        _refuse_too_many(expected, limit, range_, fewer)
-        return devices
-    groups = await expected_readings(connection, selection, query.group_by, *range_)
-    expected = sum(group.readings for group in groups.values())
-    _refuse_too_many(expected, limit, range_, "one kind or district, or group_by=device page by page")
-    return await select_devices(connection, selection)
-
-
-def _refuse_too_many(expected: int, limit: int, range_: tuple[int, int], fewer: str) -> None:
-    if expected > limit:
-        hours = max(1, (range_[1] - range_[0]) * limit // expected // _HOUR)
-        raise ProblemError(
-            ProblemType.TOO_LARGE,
-            f"about {expected} readings would be looked at, and {limit} are allowed; ask for {fewer}, or a "
-            f"shorter range, such as start=-PT{hours}H",
-            parameter="start",
-        )
+def _refuse_too_many(devices: Devices, range_: tuple[int, int], page: int | None, limit: int) -> None:
+    """Refuse more readings than are looked at in one request; ``page`` is how many devices of a page were asked for."""
+    expected = int(expected_of(devices, *range_).sum())
+    if expected <= limit:
+        return
+    hours = max(1, (range_[1] - range_[0]) * limit // expected // _HOUR)
+    fewer = (
+        "one kind or district, or group_by=device page by page as JSON"
+        if page is None
+        else f"limit={max(1, page * limit // expected)}"
+    )
+    raise ProblemError(
+        ProblemType.TOO_LARGE,
+        f"about {expected} readings would be looked at, and {limit} are allowed; ask for {fewer}, or a "
+        f"shorter range, such as start=-PT{hours}H",
+        parameter="start",
+    )
 
 
 def _shape(quality: Quality, now: dt.datetime) -> _Measures:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from api.parameters import parse_range, require_known, split_list
+from api.formats import Format
+from api.parameters import parse_range, require_devices, require_known, split_list
 from api.problems import invalid_parameter
 from api.selection import SelectionParameters, understand_selection
 from sensors.catalogue import Catalogue
 from sensors.kinds import Behaviour, Kind, Metric
 from storage.kinds import Connection
-from storage.selection import Members, Selection
+from storage.selection import Members, Selection, count_members
 from storage.series import read_series
 from storage.series_query import Aggregate, GroupBy, Series, SeriesQuery
 
@@ -23,6 +24,7 @@ class RangeParameters(SelectionParameters):
 
     start: str = Field("-PT24H", description="RFC 3339 with zone, `now`, or from now such as `-PT6H`.")
     end: str = Field("now", description="Not part of the range itself.")
+    format: Format | None = None
 
 
 class MetricParameters(RangeParameters):
@@ -42,6 +44,11 @@ class Question:
     end: int
     kinds: tuple[Kind, ...]
     selection: Selection
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of what is computed beside the count, if anything is."""
+        return () if self.agg is Aggregate.COUNT else (self.agg.value,)
 
 
 def understand_question(query: MetricParameters, catalogue: Catalogue, now: int) -> Question:
@@ -63,9 +70,27 @@ def understand_question(query: MetricParameters, catalogue: Catalogue, now: int)
     return Question(catalogue.metric_of[query.metric], query.agg, start, end, kinds, selection)
 
 
-def measuring_members(members: Sequence[Members], kinds: Sequence[Kind]) -> list[Members]:
-    """Return those of some devices that are of a kind that measures what is asked."""
-    return [one for one in members if one.kind in {kind.name for kind in kinds}]
+async def measuring_members(connection: Connection, question: Question) -> list[Members]:
+    """Return who of the selected devices measures the metric. Raises a problem where one that is named is not there."""
+    await require_devices(connection, question.selection.devices)
+    members = await count_members(connection, question.selection, question.start)
+    return measuring(members, question.kinds)
+
+
+def measuring(members: Sequence[Members], kinds: Sequence[Kind]) -> list[Members]:
+    """Return those of some devices that are of one of the kinds."""
+    names = {kind.name for kind in kinds}
+    return [one for one in members if one.kind in names]
+
+
+def count_groups(members: Sequence[Members], group_by: GroupBy) -> int:
+    """Return how many groups some devices make."""
+    return {
+        GroupBy.NONE: 1,
+        GroupBy.KIND: len({one.kind for one in members}),
+        GroupBy.DISTRICT: len({one.district for one in members}),
+        GroupBy.DEVICE: sum(one.devices for one in members),
+    }[group_by]
 
 
 async def read_answer(

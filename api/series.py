@@ -15,23 +15,22 @@ from api.formats import Format, wanted_format
 from api.members import ANSWER, End, Start, Warnings, Zone
 from api.parameters import require_devices
 from api.problems import ProblemError, ProblemType, invalid_parameter
+from api.questions import count_groups, measuring
 from api.responses import answer
 from api.series_request import SeriesParameters, SeriesRequest, understand
 from api.series_shape import SeriesGroup, as_groups, shape_all, warnings_of
 from api.series_table import series_table
 from api.services import Api, Services
-from api.tables import TABLE_FORMATS, table_response
+from api.tables import JSON_OR_TABLE, table_response
 from sensors.sketch import RELATIVE_ERROR
 from sensors.times import format_timestamp, to_microseconds
 from storage.buckets import count_at_most, finest_step
 from storage.kinds import Connection
 from storage.selection import Members, count_members
 from storage.series import answer_series
-from storage.series_query import Answer, GroupBy
+from storage.series_query import Answer
 
 router = APIRouter(prefix=PREFIX, tags=["series"])
-
-_FORMATS = (Format.JSON, *TABLE_FORMATS)
 
 
 @with_config(ANSWER)
@@ -69,7 +68,7 @@ async def get_series(request: Request, api: Api, query: Annotated[SeriesParamete
     A metric that several kinds measure is taken of all. A bucket without a value has count 0 and null, unless
     `fill` says otherwise; `coverage` is the share of the expected readings that came.
     """
-    catalogue, format_ = api.catalogue, wanted_format(request, query.format, _FORMATS)
+    catalogue, format_ = api.catalogue, wanted_format(request, query.format, JSON_OR_TABLE)
     if query.compare is not None and format_ is not Format.JSON:
         raise invalid_parameter(
             "compare", f"{format_.value} has no room for a second span; ask twice, or for format=json"
@@ -148,15 +147,8 @@ def _refuse_too_many_buckets(asked: SeriesRequest, api: Services) -> None:
 def _refuse_too_many_points(
     asked: SeriesRequest, buckets: int, members: Sequence[Members], api: Services
 ) -> None:
-    measuring = [one for one in members if one.kind in {kind.name for kind in asked.kinds}]
-    groups = {
-        GroupBy.NONE: 1,
-        GroupBy.KIND: len({one.kind for one in measuring}),
-        GroupBy.DISTRICT: len({one.district for one in measuring}),
-        GroupBy.DEVICE: sum(one.devices for one in measuring),
-    }[asked.group_by]
     limit = api.options.max_points
-    series = groups * len(asked.metrics)
+    series = count_groups(measuring(members, asked.kinds), asked.group_by) * len(asked.metrics)
     if series * buckets <= limit:
         return
     if series > limit // 2:

@@ -38,6 +38,7 @@ from api.streams import Streamed
 # Rows that are written at once: a row group of Parquet, a batch of Arrow.
 _GROUP_ROWS = 65_536
 TABLE_FORMATS = (Format.NDJSON, Format.CSV, Format.PARQUET, Format.ARROW)
+JSON_OR_TABLE = (Format.JSON, *TABLE_FORMATS)
 
 
 class Type(enum.Enum):
@@ -94,6 +95,11 @@ def repeat(text: str | None, rows: int) -> Labels:
     """Return one text, or None, for all rows of a batch."""
     position = np.full(rows, -1 if text is None else 0, dtype=np.int32)
     return Labels(position, [] if text is None else [text])
+
+
+def of_rows(rows: Sequence[Sequence[Any]], columns: Sequence[Column]) -> Batch:
+    """Return the batch of some rows, each of a value or None for each of the columns."""
+    return list(zip(*rows, strict=True)) or [()] * len(columns)
 
 
 async def in_memory(batches: Iterable[Batch]) -> AsyncGenerator[Batch, None]:

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import Field, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from api.contract import PREFIX
+from api.formats import Format, wanted_format
 from api.members import ANSWER, Count, End, Group, MetricName, Share, Start, Unit, Warnings
-from api.parameters import require_devices
 from api.problems import ProblemError, ProblemType
 from api.questions import (
     MetricParameters,
+    Question,
     measuring_members,
     read_answer,
     understand_question,
     warnings_of,
 )
 from api.responses import answer
+from api.series_table import labels, series_columns
 from api.services import Api
+from api.tables import JSON_OR_TABLE, Batch, Table, in_memory, table_response
 from sensors.times import format_timestamp, to_microseconds
 from storage.expected import By
 from storage.readings import Order
-from storage.selection import Members, count_members
+from storage.selection import Members
 from storage.series_query import Aggregate, GroupBy, Series
 
 router = APIRouter(prefix=PREFIX, tags=["series"])
@@ -77,25 +80,29 @@ class _Place:
     count: int
     expected: float
 
+    @property
+    def coverage(self) -> float | None:
+        """The share of the expected readings that have a value, at most 1; None where none is expected."""
+        return min(1.0, self.count / self.expected) if self.expected else None
+
 
 @router.get("/top", response_model=TopAnswer)
-async def get_top(api: Api, query: Annotated[TopParameters, Query()]) -> Response:
+async def get_top(request: Request, api: Api, query: Annotated[TopParameters, Query()]) -> Response:
     """Return the k devices, districts or kinds with the highest or lowest aggregate of a metric.
 
     Who has no value in the range has no place. Those of the same value are in the order of their ids.
     """
+    format_ = wanted_format(request, query.format, JSON_OR_TABLE)
     asked = understand_question(query, api.catalogue, to_microseconds(api.clock()))
+    group_by = GroupBy(query.by.value)
     async with api.database.connection() as connection:
-        await require_devices(connection, asked.selection.devices)
-        members = measuring_members(
-            await count_members(connection, asked.selection, asked.start), asked.kinds
-        )
+        members = await measuring_members(connection, asked)
         if query.by is By.DEVICE:
             _refuse_too_many_devices(members, api.options.max_points)
-        series = await read_answer(
-            connection, asked, members, asked.agg, GroupBy(query.by.value), [asked.start, asked.end]
-        )
-        places = _best(series, asked.agg, query.order)[: query.k]
+        series = await read_answer(connection, asked, members, asked.agg, group_by, [asked.start, asked.end])
+    places = _best(series, asked.agg, query.order)[: query.k]
+    if format_ is not Format.JSON:
+        return await table_response(_table(places, asked, group_by), format_)
     content: TopAnswer = {
         "start": format_timestamp(asked.start),
         "end": format_timestamp(asked.end),
@@ -136,5 +143,23 @@ def _shape(place: _Place, by: By) -> TopPlace:
         "group": {by.value: place.group},
         "value": place.value,
         "count": place.count,
-        "coverage": min(1.0, place.count / place.expected) if place.expected else None,
+        "coverage": place.coverage,
     }
+
+
+def _table(places: Sequence[_Place], asked: Question, group_by: GroupBy) -> Table:
+    """Return the places in their order, each as the one bucket of a series."""
+    columns = series_columns(group_by, asked.names, asked.metric.unit)
+
+    def batches() -> Iterator[Batch]:
+        for place in places:
+            yield [
+                *labels(place.group, asked.metric.name, asked.metric.unit, 1),
+                [asked.start],
+                [asked.end],
+                [place.count],
+                [place.coverage],
+                *([place.value] for _ in asked.names),
+            ]
+
+    return Table("top", columns, in_memory(batches()))

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import csv
 import dataclasses
 import datetime as dt
 import gzip
-import io
-import json
 import urllib.parse
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,7 +15,6 @@ import asyncpg
 import httpx2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 import pytest
 
 from api.app import create_app
@@ -26,12 +22,11 @@ from api.options import ApiOptions
 from sensors.readings import ReadingBatch
 from sensors.times import to_microseconds
 from storage.writer import Batch, write
-from tests.api.answers import NOW, fetch, problem
+from tests.api.answers import NOW, TABLES, fetch, fetch_rows, get, problem, table_of
 from tests.api.conftest import Served, listen
 from tests.cities import City
 
 MINUTE = dt.timedelta(minutes=1)
-TABLES = ["ndjson", "csv", "parquet", "arrow"]
 DAY = {"start": "-PT24H", "kind": "air_quality"}
 
 
@@ -43,29 +38,11 @@ async def _readings(city: City) -> None:
     await city.write("noise", [("sim-1", NOW - MINUTE, {"laeq": 55.5})])
 
 
-async def text(client: httpx2.AsyncClient, path: str, **parameters: Any) -> httpx2.Response:
-    response = await client.get(f"/api/v1/{path}", params=parameters)
-    assert response.status_code == 200, response.text
-    return response
-
-
-def rows_of(response: httpx2.Response) -> Any:
-    kind = response.headers["content-type"]
-    if kind.startswith("text/csv"):
-        return list(csv.DictReader(io.StringIO(response.text, newline="")))
-    if kind == "application/x-ndjson":
-        return [json.loads(line) for line in response.text.splitlines()]
-    if kind == "application/vnd.apache.parquet":
-        return pa.parquet.read_table(io.BytesIO(response.content)).to_pylist()
-    assert kind == "application/vnd.apache.arrow.stream"
-    return pa.ipc.open_stream(response.content).read_all().to_pylist()
-
-
 @pytest.mark.parametrize("format_", TABLES)
 async def test_readings_of_a_kind_are_in_the_order_of_device_and_time(
     client: httpx2.AsyncClient, format_: str
 ) -> None:
-    rows = rows_of(await text(client, "readings", **DAY, format=format_))
+    rows = await fetch_rows(client, "readings", **DAY, format=format_)
     assert [(row["device"], float(row["pm2_5"])) for row in rows] == [
         ("air-1", 12.0),
         ("air-1", 11.0),
@@ -96,25 +73,25 @@ async def test_readings_of_a_kind_are_in_the_order_of_device_and_time(
 async def test_readings_are_of_the_devices_selected(
     client: httpx2.AsyncClient, asked: dict[str, Any], devices: set[str]
 ) -> None:
-    rows = rows_of(await text(client, "readings", **asked, format="ndjson"))
+    rows = await fetch_rows(client, "readings", **asked, format="ndjson")
     assert {row["device"] for row in rows} == devices
 
 
 async def test_newest_first_is_within_each_device(client: httpx2.AsyncClient) -> None:
-    rows = rows_of(await text(client, "readings", **DAY, format="ndjson", order="desc"))
+    rows = await fetch_rows(client, "readings", **DAY, format="ndjson", order="desc")
     assert [row["pm2_5"] for row in rows] == [11.0, 12.0, 1.0, 2.0, 3.0]
 
 
 async def test_units_go_along_with_parquet_and_times_are_utc(client: httpx2.AsyncClient) -> None:
-    response = await text(client, "readings", **DAY, format="parquet")
-    schema = pa.parquet.read_schema(io.BytesIO(response.content))
+    response = await get(client, "readings", **DAY, format="parquet")
+    schema = table_of(response).schema
     assert schema.field("pm2_5").metadata[b"unit"] == b"ug/m3"
     assert schema.field("time").type == pa.timestamp("us", "UTC")
     assert response.headers["content-disposition"] == 'attachment; filename="readings-air_quality.parquet"'
 
 
 async def test_readings_have_places_as_geojson(client: httpx2.AsyncClient) -> None:
-    response = await text(client, "readings", device="air-1", format="geojson")
+    response = await get(client, "readings", device="air-1", format="geojson")
     assert response.headers["content-type"] == "application/geo+json"
     features = response.json()["features"]
     assert [feature["geometry"]["coordinates"] for feature in features] == [[77.0, 43.48]] * 2
@@ -122,7 +99,7 @@ async def test_readings_have_places_as_geojson(client: httpx2.AsyncClient) -> No
 
 @pytest.mark.parametrize("format_", TABLES)
 async def test_latest_values_are_a_row_each(client: httpx2.AsyncClient, format_: str) -> None:
-    rows = rows_of(await text(client, "latest", kind="air_quality", format=format_))
+    rows = await fetch_rows(client, "latest", kind="air_quality", format=format_)
     found = {(row["device"], row["metric"]): (float(row["value"]), row["unit"]) for row in rows}
     assert found == {
         ("air-1", "pm2_5"): (11.0, "ug/m3"),
@@ -186,6 +163,7 @@ async def test_what_can_not_be_given_is_refused_with_what_can(client: httpx2.Asy
         ("readings?format=csv&kind=air_qualty", "air_quality"),
         ("readings?format=csv&device=air-1&limit=10", "no pages"),
         ("latest?format=arrow&cursor=x", "no pages"),
+        ("heatmap?format=geojson&metric=pm2_5", "json, ndjson, csv, parquet, arrow"),
     ],
 )
 async def test_what_a_table_can_not_be_of_is_said(client: httpx2.AsyncClient, path: str, said: str) -> None:
@@ -197,7 +175,7 @@ async def test_more_readings_than_a_table_may_have_are_refused(application: Serv
         parameters = {**DAY, "format": "csv"}
         document = problem(await client.get("/api/v1/readings", params=parameters), 422, "too-large")
         assert "POST /api/v1/exports" in document["detail"]
-        rows = rows_of(await text(client, "readings", device="air-2", format="csv"))
+        rows = await fetch_rows(client, "readings", device="air-2", format="csv")
         assert len(rows) == 3
 
 
@@ -218,7 +196,7 @@ async def test_texts_are_compressed_for_who_takes_that(client: httpx2.AsyncClien
 
 
 async def test_what_is_compressed_already_is_left_alone(client: httpx2.AsyncClient) -> None:
-    response = await text(client, "readings", **DAY, format="parquet")
+    response = await get(client, "readings", **DAY, format="parquet")
     assert "content-encoding" not in response.headers
     assert response.content.startswith(b"PAR1")
 
@@ -288,8 +266,8 @@ async def test_a_client_that_leaves_ends_its_query_and_the_connection_serves_the
         async with httpx2.AsyncClient(base_url=url, headers={"X-API-Key": key}, timeout=60) as client:
             latest = await fetch(client, "latest", device="air-1")
             assert latest["devices"][0]["device"] == "air-1"
-            whole = await text(client, "readings", device="weather-1", start="-P3D", format="arrow")
-    assert pa.ipc.open_stream(whole.content).read_all().num_rows == MANY
+            whole = await get(client, "readings", device="weather-1", start="-P3D", format="arrow")
+    assert table_of(whole).num_rows == MANY
 
 
 @pytest.mark.usefixtures("_many")

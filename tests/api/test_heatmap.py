@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import random
 import statistics
 import zoneinfo
@@ -12,7 +13,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.api.answers import fetch, problem
+from api.heatmap import DAYS
+from tests.api.answers import TABLES, fetch, fetch_rows, get, problem, table_of
 from tests.api.conftest import Served
 from tests.cities import City, Row
 
@@ -103,6 +105,32 @@ async def test_an_hour_without_a_value_is_null_and_no_value_at_all_is_warned_of(
     nothing = await fetch(client, "heatmap", metric="pm2_5", start="-PT1H")
     assert nothing["groups"] == []
     assert nothing["warnings"] == ["no reading in the range has a value"]
+
+
+@pytest.mark.parametrize("format_", TABLES)
+async def test_a_table_has_a_row_for_each_hour_of_each_day_of_each_group(
+    client: httpx2.AsyncClient, format_: str
+) -> None:
+    rows = await fetch_rows(client, "heatmap", metric="pm2_5", group_by="device", format=format_, **RANGE)
+    assert list(rows[0]) == ["device", "metric", "unit", "day", "hour", "count", "avg"]
+    assert {(row["metric"], row["unit"]) for row in rows} == {("pm2_5", "ug/m3")}
+    places = [(row["device"], row["day"], int(row["hour"])) for row in rows]
+    assert places == list(itertools.product(["air-1", "air-2"], DAYS, range(24)))
+    for start, device in enumerate(["air-1", "air-2"]):
+        hours = [hour for day in by_hand(device, "Asia/Almaty") for hour in day]
+        for row, values in zip(rows[start * 168 :][:168], hours, strict=True):
+            assert int(row["count"]) == len(values)
+            assert [float(row["avg"])] == pytest.approx([statistics.fmean(values)])
+
+
+async def test_a_table_has_null_where_no_value_is_and_the_unit_of_values(client: httpx2.AsyncClient) -> None:
+    hour = {"start": "2024-03-01T00:00:00Z", "end": "2024-03-01T01:00:00Z", "tz": "UTC"}
+    table = table_of(await get(client, "heatmap", metric="pm2_5", agg="max", format="arrow", **hour))
+    assert table.column_names == ["metric", "unit", "day", "hour", "count", "max"]
+    assert table.schema.field("max").metadata == {b"unit": b"ug/m3"}
+    assert (table.num_rows, table["max"].null_count) == (168, 167)
+    counted = table_of(await get(client, "heatmap", metric="pm2_5", agg="count", format="arrow", **hour))
+    assert counted.column_names == ["metric", "unit", "day", "hour", "count"]
 
 
 async def test_a_range_or_groups_beyond_the_limits_are_refused_with_what_to_ask(

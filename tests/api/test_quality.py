@@ -21,7 +21,7 @@ from storage.frozen import FROZEN_READINGS
 from storage.latest import flush_latest
 from storage.sequences import Numbers, enter_numbers
 from storage.writer import Batch, write
-from tests.api.answers import NOW, every_page, fetch, problem
+from tests.api.answers import NOW, TABLES, every_page, fetch, fetch_rows, get, problem, table_of
 from tests.api.conftest import Served
 from tests.cities import City
 
@@ -184,6 +184,49 @@ async def test_nothing_is_expected_of_the_future(client: httpx2.AsyncClient) -> 
     assert quality["air-1"]["expected"] == 60
     quality = await quality_of(client, start="PT1H", end="PT5H", device="air-1")
     assert (quality["air-1"]["expected"], quality["air-1"]["completeness"]) == (0, None)
+
+
+@pytest.mark.parametrize("format_", TABLES)
+async def test_a_table_has_a_row_for_each_device_without_pages(
+    client: httpx2.AsyncClient, format_: str
+) -> None:
+    rows = await fetch_rows(client, "quality", start="-PT1H", format=format_)
+    assert [row["device"] for row in rows] == ["air-1", "air-2", "new-1", "sim-1", "traffic-1", "weather-1"]
+    measured = {name: float(value) for name, value in rows[0].items() if name != "device"}
+    assert measured == {
+        "devices": 1,
+        "silent": 0,
+        "expected": 60,
+        "received": 30,
+        "completeness": 0.5,
+        "lag_seconds_p50": pytest.approx(12.5),
+        "lag_seconds_p95": pytest.approx(25.55),
+        "clock_ahead_median_seconds": 20,
+        "clock_ahead_share": pytest.approx(2 / 30),
+        "dead_letters": 6,
+        "missing_numbers_open": 3,
+        "missing_numbers_abandoned": 2,
+        "frozen_devices": 0,
+        "last_age_seconds": 120,
+    }
+    assert await fetch_rows(client, "quality", tag="pole:8", format=format_) == []
+
+
+async def test_a_table_of_kinds_has_units_and_null_where_nothing_came(client: httpx2.AsyncClient) -> None:
+    response = await get(client, "quality", start="-PT1H", group_by="kind", format="arrow")
+    table = table_of(response)
+    assert table.column_names[0] == "kind"
+    assert table.schema.field("lag_seconds_p95").metadata == {b"unit": b"s"}
+    assert table["frozen_devices"].to_pylist() == [1, 0, 0, 0]
+    assert table["lag_seconds_p50"].to_pylist()[1] is None
+
+
+async def test_a_table_has_no_pages_and_as_many_readings_as_are_looked_at(application: Served) -> None:
+    async with application(max_quality_readings=200) as client:
+        response = await client.get("/api/v1/quality", params={"format": "csv", "limit": 5})
+        assert "no pages" in problem(response, 422, "invalid-parameter")["detail"]
+        response = await client.get("/api/v1/quality", params={"format": "csv", "start": "-PT1H"})
+        assert "page by page as JSON" in problem(response, 422, "too-large")["detail"]
 
 
 async def test_more_readings_than_are_looked_at_are_refused_with_what_to_ask(application: Served) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.api.answers import NOW, fetch, problem
+from tests.api.answers import NOW, TABLES, fetch, fetch_rows, get, problem, table_of
 from tests.api.conftest import Served
 from tests.cities import City
 
@@ -84,6 +84,33 @@ async def test_readings_of_simulated_devices_and_averages_of_counters_are_warned
     (counter, nothing) = (await fetch(client, "top", metric="vehicles", agg="sum"))["warnings"]
     assert "vehicles is a counter" in counter
     assert "no reading" in nothing
+
+
+@pytest.mark.parametrize("format_", TABLES)
+async def test_a_table_has_the_places_in_their_order(client: httpx2.AsyncClient, format_: str) -> None:
+    asked = {"metric": "temperature", "agg": "max", "start": "-PT10M"}
+    rows = await fetch_rows(client, "top", **asked, format=format_)
+    assert list(rows[0]) == ["device", "metric", "unit", "start", "end", "count", "coverage", "max"]
+    assert {(row["metric"], row["unit"]) for row in rows} == {("temperature", "Cel")}
+    found = [(row["device"], float(row["max"]), int(row["count"]), float(row["coverage"])) for row in rows]
+    assert found == [
+        ("air-1", 30.0, 2, 0.2),
+        ("air-2", 20.0, 3, 0.3),
+        ("weather-1", 20.0, 1, 0.1),
+    ]
+    assert await fetch_rows(client, "top", metric="vehicles", format=format_) == []
+
+
+async def test_a_table_tells_the_unit_of_the_aggregate_and_the_range(client: httpx2.AsyncClient) -> None:
+    asked = {"metric": "temperature", "agg": "rate", "by": "kind", "start": "-PT10M"}
+    table = table_of(await get(client, "top", **asked, format="arrow"))
+    assert table.schema.field("rate").metadata == {b"unit": b"Cel/s"}
+    # Of the weather there is but one reading.
+    assert table.select(["kind", "start", "end"]).to_pylist() == [
+        {"kind": "air_quality", "start": NOW - 10 * MINUTE, "end": NOW}
+    ]
+    counted = table_of(await get(client, "top", **asked | {"agg": "count"}, format="arrow"))
+    assert counted.column_names == ["kind", "metric", "unit", "start", "end", "count", "coverage"]
 
 
 @pytest.mark.parametrize(
