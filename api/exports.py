@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -23,6 +24,7 @@ from api.parameters import parse_range
 from api.problems import ProblemError, ProblemType, unavailable
 from api.reading_table import select_one_kind
 from api.responses import answer, next_page
+from api.selection import PlaceParameters, Places, understand_places, write_places
 from api.services import Api, Services
 from sensors.times import from_microseconds, to_microseconds
 from storage.exports import (
@@ -36,7 +38,6 @@ from storage.exports import (
     list_exports,
 )
 from storage.reading_stream import Extract, estimate_readings
-from storage.selection import Selection
 
 router = APIRouter(prefix=f"{PREFIX}/exports", tags=["exports"])
 
@@ -45,10 +46,11 @@ Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 _MEDIA_TYPES = {ExportFormat.PARQUET: Format.PARQUET.media_type, ExportFormat.CSV_GZ: "application/gzip"}
 
 
-class ExportRequest(BaseModel):
-    """What the file has: readings of one kind, of all devices of it if none are named."""
+class ExportRequest(PlaceParameters):
+    """What the file has: readings of one kind, of all devices of it for which all that is given holds."""
 
-    model_config = BODY
+    # A polygon may have 500 vertices, with all the digits that floats have.
+    model_config = BODY | {"str_max_length": 32_000}
 
     kind: str = Field(examples=["air_quality"])
     start: str = Field(
@@ -69,7 +71,7 @@ class ExportsFilter(BaseModel):
 
 
 @with_config(ANSWER)
-class ExportAnswer(TypedDict):
+class ExportAnswer(Places):
     """An export: what was asked for, how far it is, and what its file is."""
 
     id: Annotated[int, Field(description="Its number.", examples=[1])]
@@ -119,18 +121,20 @@ async def post_export(body: ExportRequest, api: Api) -> Response:
     options = runner.require()
     now = to_microseconds(api.clock())
     start, end = parse_range(body.start, body.end, now)
-    devices, districts = tuple(dict.fromkeys(body.device)), tuple(dict.fromkeys(body.district))
-    selection = Selection((body.kind,), districts, devices, body.simulated)
+    selection = dataclasses.replace(
+        understand_places(body),
+        kinds=(body.kind,),
+        districts=tuple(dict.fromkeys(body.district)),
+        devices=tuple(dict.fromkeys(body.device)),
+        simulated=body.simulated,
+    )
     async with api.database.connection() as connection:
         kind, chosen = await select_one_kind(connection, api.catalogue, selection)
         estimated = await estimate_readings(connection, Extract(kind, chosen, start, end), now)
         asked = NewExport(
-            kind=kind.name,
+            selection=selection,
             start=from_microseconds(start),
             stop=from_microseconds(end),
-            districts=districts,
-            devices=devices,
-            simulated=body.simulated,
             format=body.format,
             rows_estimated=estimated,
         )
@@ -243,9 +247,10 @@ def _shape(export: Export) -> ExportAnswer:
         "kind": asked.kind,
         "start": asked.start,
         "end": asked.stop,
-        "district": asked.districts,
-        "device": asked.devices,
-        "simulated": asked.simulated,
+        "district": asked.selection.districts,
+        "device": asked.selection.devices,
+        "simulated": asked.selection.simulated,
+        **write_places(asked.selection),
         "format": asked.format,
         "requested_at": export.requested_at,
         "finished_at": export.finished_at,

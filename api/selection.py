@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
+from collections.abc import Iterable
+from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, with_config
+from typing_extensions import TypedDict
 
+from api.members import ANSWER
 from api.parameters import require_known, split_list
 from api.problems import ProblemError, invalid_parameter
 from sensors.catalogue import Catalogue
@@ -17,13 +22,9 @@ _MOST_TAGS = 20
 _FARTHEST = 20_000_000.0  # metres: half round the Earth
 
 
-class SelectionParameters(BaseModel):
-    """Which devices. All that is given must hold; lists are repeated or separated by commas."""
+class PlaceParameters(BaseModel):
+    """Where devices are, and what their metadata says. All that is given must hold."""
 
-    kind: list[str] = []
-    district: list[str] = []
-    device: list[str] = []
-    simulated: bool | None = None
     bbox: str | None = Field(
         None, description="west,south,east,north in degrees.", examples=["76.9,43.4,77.1,43.6"]
     )
@@ -40,6 +41,25 @@ class SelectionParameters(BaseModel):
     )
 
 
+class SelectionParameters(PlaceParameters):
+    """Which devices. All that is given must hold; lists are repeated or separated by commas."""
+
+    kind: list[str] = []
+    district: list[str] = []
+    device: list[str] = []
+    simulated: bool | None = None
+
+
+@with_config(ANSWER)
+class Places(TypedDict):
+    """Where devices are, and what their metadata says, as the parameters are written."""
+
+    bbox: Annotated[str | None, Field(description="Null for everywhere.", examples=[None])]
+    near: Annotated[str | None, Field(description="Null for everywhere.", examples=["77.0,43.48,500.0"])]
+    polygon: Annotated[str | None, Field(description="Null for everywhere.", examples=[None])]
+    tag: Annotated[list[str], Field(description="Empty for all.", examples=[["pole:7"]])]
+
+
 def understand_selection(parameters: SelectionParameters, catalogue: Catalogue) -> Selection:
     """Return what the parameters select; a problem says which of them is not valid.
 
@@ -48,16 +68,37 @@ def understand_selection(parameters: SelectionParameters, catalogue: Catalogue) 
     kinds, districts = split_list(parameters.kind), split_list(parameters.district)
     require_known("kind", kinds, catalogue.kind_of)
     require_known("district", districts, catalogue.district_of)
-    return Selection(
+    return dataclasses.replace(
+        understand_places(parameters),
         kinds=kinds,
         districts=districts,
         devices=split_list(parameters.device),
         simulated=parameters.simulated,
+    )
+
+
+def understand_places(parameters: PlaceParameters) -> Selection:
+    """Return all devices with the places and tags; a problem says which of them is not valid."""
+    return Selection(
         bbox=None if parameters.bbox is None else _bbox(parameters.bbox),
         near=None if parameters.near is None else _near(parameters.near),
         polygon=() if parameters.polygon is None else _polygon(parameters.polygon),
         tags=_tags(parameters.tag),
     )
+
+
+def write_places(selection: Selection) -> Places:
+    """Return the places and tags of a selection as the parameters that ``understand_places`` takes."""
+    return {
+        "bbox": None if selection.bbox is None else _written(selection.bbox),
+        "near": None if selection.near is None else _written(selection.near),
+        "polygon": " ".join(map(_written, selection.polygon)) or None,
+        "tag": [f"{name}:{value}" for name, value in selection.tags],
+    }
+
+
+def _written(numbers: Iterable[float]) -> str:
+    return ",".join(map(str, numbers))
 
 
 def _bbox(text: str) -> tuple[float, float, float, float]:

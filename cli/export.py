@@ -39,6 +39,14 @@ def export(
     end: Annotated[str, typer.Option(help="Not part of the range itself.")] = "now",
     district: Annotated[list[str] | None, typer.Option(help="Only these; may be repeated.")] = None,
     device: Annotated[list[str] | None, typer.Option(help="Only these; may be repeated.")] = None,
+    bbox: Annotated[str | None, typer.Option(help="Only within west,south,east,north in degrees.")] = None,
+    near: Annotated[str | None, typer.Option(help="Only within longitude,latitude,metres.")] = None,
+    polygon: Annotated[
+        str | None, typer.Option(help='Only within a ring: "longitude,latitude longitude,latitude …".')
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="Only with name:value in their metadata; may be repeated.")
+    ] = None,
     format: Annotated[FileFormat, typer.Option(help="What the file is.")] = FileFormat.PARQUET,  # noqa: A002
     output: Annotated[
         pathlib.Path | None, typer.Option("--output", "-o", help="The file; else KIND and the format.")
@@ -57,6 +65,7 @@ def export(
     [dim]Examples:[/]
       alatau export air_quality --start -P30D -o air.parquet
       alatau export noise --start 2026-11-01T00:00:00Z --end 2026-12-01T00:00:00Z --district gate --format csv.gz
+      alatau export air_quality --near 77.0,43.48,2000 --tag pole:7
       alatau export --id 17 -o air.parquet
     """
     if (kind is None) == (number is None):
@@ -69,6 +78,10 @@ def export(
         "end": end,
         "district": district or [],
         "device": device or [],
+        "bbox": bbox,
+        "near": near,
+        "polygon": polygon,
+        "tag": tag or [],
         "format": format.value,
     }
     with api_client(load_settings()) as api, _bars() as bars:

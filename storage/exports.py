@@ -29,21 +29,19 @@ class ExportState(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NewExport:
-    """What is asked for: readings of one kind from ``start`` to before ``stop``."""
+    """What is asked for: readings from ``start`` to before ``stop``, of devices selected of exactly one kind."""
 
-    kind: str
+    selection: Selection
     start: dt.datetime
     stop: dt.datetime
-    districts: tuple[str, ...]
-    devices: tuple[str, ...]
-    simulated: bool | None
     format: ExportFormat
     rows_estimated: int
 
     @property
-    def selection(self) -> Selection:
-        """The devices whose readings they are."""
-        return Selection((self.kind,), self.districts, self.devices, self.simulated)
+    def kind(self) -> str:
+        """The kind of the devices."""
+        (kind,) = self.selection.kinds
+        return kind
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,12 +76,9 @@ def _export(row: Any) -> Export:
     return Export(
         export_id=row["export_id"],
         asked=NewExport(
-            kind=row["kind"],
+            selection=_selection(row),
             start=row["start"],
             stop=row["stop"],
-            districts=tuple(row["districts"]),
-            devices=tuple(row["devices"]),
-            simulated=row["simulated"],
             format=ExportFormat(row["format"]),
             rows_estimated=row["rows_estimated"],
         ),
@@ -100,24 +95,44 @@ def _export(row: Any) -> Export:
     )
 
 
+def _selection(row: Any) -> Selection:
+    return Selection(
+        kinds=(row["kind"],),
+        districts=tuple(row["districts"]),
+        devices=tuple(row["devices"]),
+        simulated=row["simulated"],
+        bbox=None if row["bbox"] is None else tuple(row["bbox"]),
+        near=None if row["near"] is None else tuple(row["near"]),
+        polygon=tuple(map(tuple, row["polygon"])),
+        tags=tuple(map(tuple, row["tags"])),
+    )
+
+
 async def add_export(connection: Connection, asked: NewExport, most_waiting: int) -> Export | None:
     """Enter a job, or return None where ``most_waiting`` wait already."""
+    selection = asked.selection
     row = await connection.fetchrow(
         """
-        INSERT INTO alatau.export (kind, start, stop, districts, devices, simulated, format, rows_estimated)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8
-        WHERE (SELECT count(*) FROM alatau.export WHERE state = 'waiting') < $9
+        INSERT INTO alatau.export (
+            start, stop, format, rows_estimated, kind, districts, devices, simulated, bbox, near, polygon, tags)
+        SELECT $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
+        WHERE (SELECT count(*) FROM alatau.export WHERE state = 'waiting') < $1
         RETURNING *
         """,
-        asked.kind,
+        most_waiting,
         asked.start,
         asked.stop,
-        asked.districts,
-        asked.devices,
-        asked.simulated,
         asked.format.value,
         asked.rows_estimated,
-        most_waiting,
+        asked.kind,
+        selection.districts,
+        selection.devices,
+        selection.simulated,
+        selection.bbox,
+        selection.near,
+        # Of an array's elements asyncpg takes only lists for arrays.
+        [list(vertex) for vertex in selection.polygon],
+        [list(tag) for tag in selection.tags],
     )
     return None if row is None else _export(row)
 

@@ -82,9 +82,11 @@ async def _first_export(city: City, options: ApiOptions) -> None:
     await city.owner.execute(
         """
         INSERT INTO alatau.export (
-            export_id, kind, start, stop, districts, devices, format, rows_estimated, state, bytes, sha256)
+            export_id, kind, start, stop, districts, devices, format, rows_estimated, state, bytes, sha256,
+            bbox, near, polygon, tags)
         OVERRIDING SYSTEM VALUE
-        VALUES (1, 'air_quality', $1, $1, '{}', '{}', 'parquet', 0, 'ready', $2, $3)
+        VALUES (1, 'air_quality', $1, $1, '{}', '{}', 'parquet', 0, 'ready', $2, $3,
+                '{76.9,43.4,77.1,43.6}', '{77,43.48,500}', '{{76.9,43.4},{77.1,43.4},{77,43.6}}', '{{pole,7}}')
         ON CONFLICT (export_id) DO UPDATE SET state = 'ready', bytes = $2, sha256 = $3
         """,
         NOW,

@@ -11,6 +11,7 @@ import datetime as dt
 import gzip
 import hashlib
 import io
+import math
 import pathlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -18,8 +19,6 @@ from typing import Any
 import asyncpg
 import httpx2
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
 
 from api.app import create_app
@@ -27,7 +26,7 @@ from api.options import ApiOptions, ExportOptions
 from sensors.readings import ReadingBatch
 from sensors.times import to_microseconds
 from storage.writer import Batch, write
-from tests.api.answers import NOW, every_page, fetch, problem
+from tests.api.answers import NOW, every_page, fetch, problem, table_of
 from tests.api.conftest import Served, serve
 from tests.cities import City
 
@@ -120,7 +119,7 @@ async def test_a_file_has_the_readings_asked_for_and_says_what_it_is(client: htt
     assert job["sha256"] == hashlib.sha256(response.content).hexdigest()
     expires = dt.datetime.fromisoformat(job["expires_at"]) - dt.datetime.fromisoformat(job["finished_at"])
     assert expires == dt.timedelta(hours=24)
-    table = pa.parquet.read_table(io.BytesIO(response.content))
+    table = table_of(response)
     assert table.column("device").to_pylist() == ["air-1"] * 2 + ["air-2"] * 3
     assert table.column("pm2_5").to_pylist() == [12.0, 11.0, 3.0, 2.0, 1.0]
     assert table.schema.field("pm2_5").metadata[b"unit"] == b"ug/m3"
@@ -146,7 +145,39 @@ async def test_a_csv_file_is_compressed_once(client: httpx2.AsyncClient) -> None
 async def test_a_file_without_readings_is_one(client: httpx2.AsyncClient) -> None:
     job, response = await made(client, **AIR, device=["air-1"], end="-PT23H")
     assert job["rows"] == 0
-    assert pa.parquet.read_table(io.BytesIO(response.content)).num_rows == 0
+    assert table_of(response).num_rows == 0
+
+
+# Around air-1, each vertex with all its digits.
+RING = " ".join(
+    f"{77 + math.cos(n * math.tau / 500) / 7!r},{43.48 + math.sin(n * math.tau / 500) / 7!r}"
+    for n in range(500)
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "devices"),
+    [
+        ({"bbox": "76.9,43.4,77.1,43.6"}, {"air-1"}),
+        ({"near": "77.0,43.48,500.0"}, {"air-1"}),
+        ({"near": "77.1,43.48,500.0"}, set()),
+        ({"polygon": "76.9,43.4 77.1,43.4 77.0,43.6"}, {"air-1"}),
+        pytest.param({"polygon": RING}, {"air-1"}, id="many-vertices"),
+        ({"tag": ["pole:7"]}, {"air-2"}),
+        ({"tag": ["pole:7"], "bbox": "76.9,43.4,77.1,43.6"}, set()),
+    ],
+)
+async def test_a_file_of_a_place_or_a_tag_is_that_also_after_a_restart(
+    started: Start, where: dict[str, Any], devices: set[str]
+) -> None:
+    async with started(at_once=0) as client:
+        asked = await ask(client, **AIR, **where)
+    async with started() as client:
+        job = await until(client, asked, "ready")
+        assert set(table_of(await client.get(job["file"])).column("device").to_pylist()) == devices
+    everywhere: dict[str, Any] = {"bbox": None, "near": None, "polygon": None, "tag": []}
+    for told in (asked, job):
+        assert {name: told[name] for name in everywhere} == everywhere | where
 
 
 async def test_a_download_is_resumed_where_it_broke(client: httpx2.AsyncClient) -> None:
@@ -188,6 +219,11 @@ async def test_a_deleted_export_and_its_file_are_gone(
         ({**AIR, "device": ["air_1"]}, "invalid-parameter", 'did you mean "air-1"'),
         ({**AIR, "device": ["sim-1"]}, "invalid-parameter", "air_quality and noise"),
         ({**AIR, "end": "-P2D"}, "invalid-parameter", "not before end"),
+        ({**AIR, "bbox": "76.9,43.6,77.1,43.4"}, "invalid-parameter", "south, 43.6, is above north"),
+        ({**AIR, "near": "77.0,43.48"}, "invalid-parameter", "not 3 numbers"),
+        ({**AIR, "polygon": "76.9,43.4 77.1,43.4"}, "invalid-parameter", "2 vertices"),
+        ({**AIR, "tag": ["pole"]}, "invalid-parameter", "not name:value"),
+        ({**AIR, "device": ["air-2"], "near": "77.0,43.48,500"}, "invalid-parameter", "none of the others"),
         ({**AIR, "format": "parkuet"}, "invalid-body", "format"),
         ({**AIR, "districts": []}, "invalid-body", 'did you mean "district"'),
         ({"kind": "air_quality"}, "invalid-body", "start"),

@@ -23,7 +23,10 @@ from tests.cities import open_city
 from tests.conftest import Database
 
 MINUTE = dt.timedelta(minutes=1)
-DEVICES = (DeviceSpec("air-1", "air_quality", "gate"), DeviceSpec("air-2", "air_quality", "golden"))
+DEVICES = (
+    DeviceSpec("air-1", "air_quality", "gate", (77.0, 43.48)),
+    DeviceSpec("air-2", "air_quality", "golden", metadata={"pole": 7.0}),
+)
 READINGS = 120
 
 

@@ -76,6 +76,25 @@ def test_a_csv_file_has_those_of_a_district(alatau: Alatau, tmp_path: pathlib.Pa
         assert {line["device"] for line in csv.DictReader(file)} == {"air-1"}
 
 
+@pytest.mark.parametrize(
+    ("where", "device"),
+    [
+        (["--bbox", "76.9,43.4,77.1,43.6"], "air-1"),
+        (["--near", "77.0,43.48,500"], "air-1"),
+        (["--polygon", "76.9,43.4 77.1,43.4 77.0,43.6"], "air-1"),
+        (["--tag", "pole:7"], "air-2"),
+    ],
+    ids=["bbox", "near", "polygon", "tag"],
+)
+def test_a_file_has_those_of_a_place_or_a_tag(
+    alatau: Alatau, tmp_path: pathlib.Path, where: list[str], device: str
+) -> None:
+    path = tmp_path / "air.parquet"
+    result = alatau("export", "air_quality", "-o", str(path), *where)
+    assert result.code == 0, result.errors
+    assert set(pa.parquet.read_table(path).column("device").to_pylist()) == {device}
+
+
 def test_a_file_that_is_there_is_kept(alatau: Alatau, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "air.parquet"
     path.write_text("dear to me")
@@ -92,6 +111,7 @@ def test_a_file_that_is_there_is_kept(alatau: Alatau, tmp_path: pathlib.Path) ->
     [
         (["air_qualty"], 1, 'did you mean "air_quality"'),
         (["air_quality", "--device", "air-9"], 1, "did you mean"),
+        (["air_quality", "--near", "77.0,43.48"], 1, "not 3 numbers"),
         (["--id", "999999"], 1, "there is no export 999999"),
         ([], 2, "--id"),
         (["air_quality", "--id", "1"], 2, "--id"),
