@@ -13,21 +13,18 @@ import hashlib
 import io
 import math
 import pathlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import asyncpg
 import httpx2
-import numpy as np
 import pytest
 
 from api.app import create_app
 from api.options import ApiOptions, ExportOptions
-from sensors.readings import ReadingBatch
-from sensors.times import to_microseconds
-from storage.writer import Batch, write
 from tests.api.answers import NOW, every_page, fetch, problem, table_of
 from tests.api.conftest import Served, serve
+from tests.api.long_reads import count_reads, until_true, write_many
 from tests.cities import City
 
 MINUTE = dt.timedelta(minutes=1)
@@ -48,15 +45,7 @@ async def _readings(city: City) -> None:
 
 @pytest.fixture(scope="module")
 async def _many(city: City) -> None:
-    kind = city.catalogue.kind_of["weather"]
-    rng = np.random.default_rng(1)
-    start = to_microseconds(NOW - dt.timedelta(days=9))
-    for part in range(10):
-        rows = MANY // 10
-        time = start + (np.arange(rows, dtype=np.int64) + part * rows) * 100_000
-        values = rng.normal(10, 5, (rows, len(kind.columns)))
-        device = np.full(rows, city.number["weather-1"], np.int32)
-        await write(city.ingest, Batch([ReadingBatch(kind, device, time, time, values)]))
+    await write_many(city, MANY)
 
 
 @pytest.fixture(autouse=True)
@@ -96,12 +85,6 @@ async def until(client: httpx2.AsyncClient, job: dict[str, Any], *states: str) -
             found: dict[str, Any] = await fetch(client, f"exports/{job['id']}")
             if found["state"] in states:
                 return found
-            await asyncio.sleep(0.01)
-
-
-async def until_true(question: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
-        while not await question():  # noqa: ASYNC110 - the API tells nobody
             await asyncio.sleep(0.01)
 
 
@@ -314,12 +297,8 @@ async def test_a_job_tells_how_far_it_is_and_stops_when_it_is_deleted(
             assert (await client.delete(f"/api/v1/exports/{one['id']}")).status_code == 204
 
         async def is_idle() -> bool:
-            busy = await superuser.fetchval(
-                "SELECT count(*) FROM pg_stat_activity WHERE query ILIKE '%lateral%' AND state = 'active' "
-                "AND datname = $1 AND pid <> pg_backend_pid()",
-                city.database.api_url.rpartition("/")[2],
-            )
-            return busy == 0 and not list((tmp_path / "exports").iterdir())
+            reads = await count_reads(superuser, city)
+            return reads == 0 and not list((tmp_path / "exports").iterdir())
 
         await until_true(is_idle)
         await made(client, **AIR)

@@ -13,17 +13,14 @@ from typing import Any
 
 import asyncpg
 import httpx2
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from api.app import create_app
 from api.options import ApiOptions
-from sensors.readings import ReadingBatch
-from sensors.times import to_microseconds
-from storage.writer import Batch, write
 from tests.api.answers import NOW, TABLES, fetch, fetch_rows, get, problem, table_of
 from tests.api.conftest import Served, listen
+from tests.api.long_reads import count_reads, until_true, write_many
 from tests.cities import City
 
 MINUTE = dt.timedelta(minutes=1)
@@ -208,30 +205,7 @@ MANY = 600_000
 
 @pytest.fixture(scope="module")
 async def _many(city: City) -> None:
-    """More readings than the buffers of all sockets between hold."""
-    kind = city.catalogue.kind_of["weather"]
-    rng = np.random.default_rng(1)
-    start = to_microseconds(NOW - dt.timedelta(days=2))
-    for part in range(15):
-        rows = MANY // 15
-        time = start + (np.arange(rows, dtype=np.int64) + part * rows) * 100_000
-        values = rng.normal(10, 5, (rows, len(kind.columns)))
-        device = np.full(rows, city.number["weather-1"], np.int32)
-        await write(city.ingest, Batch([ReadingBatch(kind, device, time, time, values)]))
-
-
-async def queries(superuser: asyncpg.Connection, city: City, waiting_for: str = "%") -> int:
-    """Return how many tables are being read of this database."""
-    found = await superuser.fetchval(
-        """
-        SELECT count(*) FROM pg_stat_activity
-        WHERE query ILIKE '%lateral%' AND state = 'active' AND datname = $1 AND pid <> pg_backend_pid()
-              AND COALESCE(wait_event, '') LIKE $2
-        """,
-        city.database.api_url.rpartition("/")[2],
-        waiting_for,
-    )
-    return int(found)
+    await write_many(city, MANY)
 
 
 @contextlib.asynccontextmanager
@@ -256,13 +230,15 @@ async def test_a_client_that_leaves_ends_its_query_and_the_connection_serves_the
 ) -> None:
     """The pool has two connections, and six clients leave one after the other."""
     options = dataclasses.replace(options, pool_size=2, max_streams=1)
+
+    async def is_idle() -> bool:
+        return await count_reads(superuser, city) == 0
+
     async with listen(create_app(options, clock=lambda: NOW)) as url:
         for _ in range(6):
             async with reading(url, f"readings?device=weather-1&start=-P3D&format={format_}", key):
-                assert await queries(superuser, city) == 1
-            async with asyncio.timeout(20):
-                while await queries(superuser, city):  # noqa: ASYNC110 - the database tells nobody
-                    await asyncio.sleep(0.02)
+                assert await count_reads(superuser, city) == 1
+            await until_true(is_idle)
         async with httpx2.AsyncClient(base_url=url, headers={"X-API-Key": key}, timeout=60) as client:
             latest = await fetch(client, "latest", device="air-1")
             assert latest["devices"][0]["device"] == "air-1"
@@ -275,13 +251,15 @@ async def test_a_slow_client_makes_the_database_wait_and_then_gets_everything(
     city: City, options: ApiOptions, key: str, superuser: asyncpg.Connection
 ) -> None:
     path = "readings?device=weather-1&start=-P3D&format=csv"
+
+    async def waits_for_the_client() -> bool:
+        return await count_reads(superuser, city, "ClientWrite") == 1
+
     async with (
         listen(create_app(options, clock=lambda: NOW)) as url,
         reading(url, path, key, "Accept-Encoding: gzip") as reader,
     ):
-        async with asyncio.timeout(20):
-            while not await queries(superuser, city, "ClientWrite"):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await until_true(waits_for_the_client)
         async with asyncio.timeout(60):
             content = await _chunked(reader)
     assert gzip.decompress(content).count(b"\n") == MANY + 1
