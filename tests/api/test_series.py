@@ -4,10 +4,9 @@ import datetime as dt
 from typing import Any
 
 import httpx2
-import pyarrow.ipc
 import pytest
 
-from tests.api.answers import NOW, fetch, problem
+from tests.api.answers import NOW, fetch, get, problem, table_of
 from tests.api.conftest import Served
 from tests.cities import City
 
@@ -202,8 +201,7 @@ async def test_a_table_has_a_row_for_each_bucket_and_the_unit_of_its_values(
     assert lines[0] == '"district","metric","unit","start","end","count","coverage","avg","rate"'
     assert [line.split(",")[0] for line in lines[1:]] == ['"gate"', '"gate"', '"golden"']
     assert '"2026-01-15T10:00:00.000000Z","2026-01-15T11:00:00.000000Z",1,' in lines[1]
-    response = await client.get("/api/v1/series", params={**parameters, "format": "arrow"})
-    table = pyarrow.ipc.open_stream(response.content).read_all()
+    table = table_of(await get(client, "series", **parameters, format="arrow"))
     assert table.schema.field("avg").metadata == {b"unit": b"ug/m3"}
     assert table.schema.field("rate").metadata == {b"unit": b"ug/m3/s"}
     assert table["avg"].to_pylist() == [10.0, 20.0, 40.0]
