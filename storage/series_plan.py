@@ -16,7 +16,7 @@ from storage.rollup_marks import Ranges, as_microseconds, merge_ranges
 from storage.rollup_progress import Progress, read_progress
 from storage.rollup_tables import Level, Tier
 from storage.selection import Selection, condition
-from storage.series_query import OF_DEVICES, OF_READINGS, GroupBy, SeriesQuery
+from storage.series_query import CARRY, OF_DEVICES, OF_READINGS, GroupBy, SeriesQuery
 from storage.sources import Segment, cover, split_dirty, tiers_for, widen
 
 
@@ -36,19 +36,20 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """All parts of a question; the districts in their order, where they are asked for; and what is gone."""
+    """All parts of a question; those of readings that are followed; the districts in their order, where they are asked
+    for; and what is gone."""
 
     parts: tuple[Part, ...]
+    followed: tuple[Part, ...]
     districts: tuple[str, ...]
     gone: tuple[tuple[int, int], ...]
-
-    follows_readings: bool = False
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The names of what is read, the coarsest first."""
-        used = {"raw" if part.level is None else str(part.segment.tier) for part in self.parts}
-        used |= {"raw"} if self.follows_readings else set()
+        used = {
+            "raw" if part.level is None else str(part.segment.tier) for part in (*self.parts, *self.followed)
+        }
         return tuple(name for name in ("1d", "1h", "5m", "raw") if name in used)
 
 
@@ -68,6 +69,7 @@ async def make_plan(connection: Connection, query: SeriesQuery) -> Plan:
         names = await connection.fetchval("SELECT array_agg(name ORDER BY name) FROM alatau.district") or []
     progress = await read_progress(connection)
     parts: list[Part] = []
+    followed: list[Part] = []
     gone: set[tuple[int, int]] = set()
     for kind in query.kinds:
         if query.selection.kinds and kind.name not in query.selection.kinds:
@@ -77,9 +79,13 @@ async def make_plan(connection: Connection, query: SeriesQuery) -> Plan:
         if known is not None and not query.exact:
             tiers = tiers_for(query.start, query.end, query.boundaries, known)
         sources = cover(query.start, query.end, tiers, known)
-        gone |= set(sources.gone)
         if query.aggregates & OF_READINGS:
-            gone |= set(cover(query.start, query.end, (), known).gone)
+            readings = cover(query.start - CARRY, query.end + CARRY, (), known)
+            followed += [Part(kind, segment, None) for segment in readings.segments]
+        else:
+            readings = sources
+        # What lacks of the rollups lacks of the readings, too.
+        gone |= set(readings.gone)
         if known is None or not any(segment.tier for segment in sources.segments):
             parts += [Part(kind, segment, None) for segment in sources.segments]
             continue
@@ -88,7 +94,7 @@ async def make_plan(connection: Connection, query: SeriesQuery) -> Plan:
         level = Level.DEVICE if needs_devices(query) else Level.DISTRICT
         for segment in split_dirty(sources, dirty, zone).segments:
             parts += _parts(kind, segment, level, dirty, zone)
-    return Plan(tuple(parts), tuple(names), tuple(sorted(gone)), bool(query.aggregates & OF_READINGS))
+    return Plan(tuple(parts), tuple(followed), tuple(names), tuple(sorted(gone)))
 
 
 def _parts(kind: Kind, segment: Segment, level: Level, dirty: Ranges, zone: zoneinfo.ZoneInfo) -> list[Part]:

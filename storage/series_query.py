@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sensors.kinds import Kind
+from sensors.times import DAY
 from storage.selection import Selection
 
 
@@ -35,6 +36,8 @@ class Aggregate(enum.StrEnum):
 OF_READINGS = frozenset(
     {Aggregate.TWA, Aggregate.TWA_LINEAR, Aggregate.INCREASE, Aggregate.RATE, Aggregate.EXCEED}
 )
+# A value is worth something for a day after it was read, and no longer: so far before and after a range they look.
+CARRY = DAY
 # Of several devices at the same time the one with the lowest number is first: rows of districts don't tell.
 OF_DEVICES = frozenset({Aggregate.FIRST, Aggregate.LAST})
 

@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sensors.times import DAY, SECOND, from_microseconds
+from sensors.times import SECOND, from_microseconds
 from storage.columns import read_columns
 from storage.kinds import Connection, table
 from storage.series_plan import Arguments, Groups, Plan
-from storage.series_query import OF_READINGS, Aggregate, SeriesQuery, TooManyReadingsError
+from storage.series_query import CARRY, OF_READINGS, Aggregate, SeriesQuery, TooManyReadingsError
 
-# A value is worth something for a day after it was read, and no longer.
-CARRY = DAY
 # Devices may be silent: refused unread are only questions that come out above by so much.
 _CERTAINLY = 2
 Integers = npt.NDArray[np.int64]
@@ -74,25 +72,24 @@ async def _foreseen(connection: Connection, query: SeriesQuery) -> float:
 async def _follow_metric(connection: Connection, query: SeriesQuery, plan: Plan, metric: str) -> Followed:
     arguments = Arguments()
     groups = Groups(query, plan.districts, arguments)
-    begin, end = (
-        arguments.add(from_microseconds(moment), "timestamptz")
-        for moment in (query.start - CARRY, query.end + CARRY)
-    )
     branches = [
         f"""
         SELECT r.device_id, device.g, r.time, r."{metric}"
-        FROM {table(kind)} AS r JOIN
-             (SELECT device_id, {groups.number(kind, "device")} AS g FROM alatau.device
-              WHERE kind = {arguments.add(kind.name, "text")} AND {arguments.select(query.selection)}
+        FROM {table(part.kind)} AS r JOIN
+             (SELECT device_id, {groups.number(part.kind, "device")} AS g FROM alatau.device
+              WHERE kind = {arguments.add(part.kind.name, "text")} AND {arguments.select(query.selection)}
               OFFSET 0) AS device USING (device_id)
-        WHERE r.time >= {begin} AND r.time < {end} AND r."{metric}" IS NOT NULL
+        WHERE r.time >= {arguments.add(from_microseconds(part.segment.start), "timestamptz")}
+              AND r.time < {arguments.add(from_microseconds(part.segment.stop), "timestamptz")}
+              AND r."{metric}" IS NOT NULL
         """
-        for kind in query.kinds
-        if metric in kind.index
+        for part in plan.followed
+        if metric in part.kind.index
     ]
     most = arguments.add(query.most_rows + 1, "bigint")
     if not branches:
-        return Followed(np.empty(0, np.int32), {})
+        nothing = np.empty((0, len(query.boundaries) - 1))
+        return Followed(np.empty(0, np.int32), dict.fromkeys(query.aggregates & OF_READINGS, nothing))
     device, group, time, value = await read_columns(
         connection,
         f"SELECT * FROM ({' UNION ALL '.join(branches)}) AS reading LIMIT {most}",

@@ -53,6 +53,7 @@ _PLACES = {
     ),
 }
 _AT = "(r.time, r.device_id)"
+_TYPES = {"int4": np.int32, "int8": np.int64, "float8": np.float64}
 _NEEDED = {
     Aggregate.AVG: (_SUM,),
     Aggregate.SUM: (_SUM,),
@@ -106,7 +107,8 @@ async def read_states(connection: Connection, query: SeriesQuery, plan: Plan) ->
     states = _states(query)
     types = ["int4", "int4"] + [state.type for state in states] * len(query.metrics)
     if not plan.parts:
-        group, bucket, *columns = [np.empty(0, np.int32) for _ in types]
+        # Of their own types: an integer can't say that there is no value.
+        group, bucket, *columns = [np.empty(0, _TYPES[type_]) for type_ in types]
     else:
         statement, arguments = _statement(query, plan, states)
         group, bucket, *columns = await read_columns(connection, statement, arguments, types)

@@ -76,6 +76,8 @@ _Put = Callable[[asyncpg.Connection, ReadingBatch], Awaitable[Written]]
 async def _store(
     connection: asyncpg.Connection, unique: Sequence[ReadingBatch], batch: Batch, put: _Put
 ) -> Written:
+    # In compressed chunks it would be 100,000: late rows that meet many stored ones would be refused for ever.
+    await connection.execute("SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction = 0")
     written, bounds = Written(), await begin_write(connection)
 
     async def put_and_note(connection: asyncpg.Connection, readings: ReadingBatch) -> Written:
