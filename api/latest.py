@@ -85,17 +85,17 @@ async def get_latest(request: Request, api: Api, query: Annotated[LatestFilter, 
         changing = await now_changing(connection)
         if since is not None and since > changing:
             raise invalid_parameter("since", f"the database has been restored since; {_AGAIN}")
-        readings = await list_latest(
+        latest = await list_latest(
             connection, catalogue, selection, metrics, since=since, after=after, limit=query.limit
         )
     # What changes between two pages is in neither: the changes begin with the first.
     begun = changing if begun is None else begun
-    is_last = len(readings) < query.limit
+    is_last = len(latest.devices) < query.limit
     members: _Continuation = {
-        "next": None if is_last else encode_cursor(_SCOPE, readings[-1].device, begun),
+        "next": None if is_last else encode_cursor(_SCOPE, latest.devices[-1].device, begun),
         "cursor": encode_cursor(changes, begun) if is_last else None,
     }
-    devices = shape_devices(readings, catalogue, now)
+    devices = shape_devices(latest, catalogue, now)
     headers = next_page(request, members["next"])
     if format_ is Format.GEOJSON:
         features = [feature(point(device["position"]), device, device["device"]) for device in devices]
@@ -126,8 +126,11 @@ async def _batches(
     catalogue, now, after = api.catalogue, api.clock(), ""
     async with api.database.streaming() as connection:
         await require_devices(connection, selection.devices)
-        while readings := await list_latest(
-            connection, catalogue, selection, metrics, after=after, limit=_TABLE_PAGE
-        ):
-            after = readings[-1].device
-            yield latest_batch(readings, catalogue, now)
+        while True:
+            latest = await list_latest(
+                connection, catalogue, selection, metrics, after=after, limit=_TABLE_PAGE
+            )
+            if not latest.devices:
+                return
+            after = latest.devices[-1].device
+            yield latest_batch(latest, catalogue, now)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
-from typing import Any
 
-from api.latest_shape import stale_after
-from api.tables import Batch, Column, Type, of_rows
+from api.latest_shape import ages_of
+from api.tables import Batch, Column, Type
 from sensors.catalogue import Catalogue
-from sensors.times import SECOND, to_microseconds
-from storage.latest_values import LatestReading
+from sensors.times import to_microseconds
+from storage.latest_values import LatestValues
 
 COLUMNS = (
     Column("device", Type.TEXT),
@@ -28,28 +26,23 @@ COLUMNS = (
 )
 
 
-def latest_batch(readings: Sequence[LatestReading], catalogue: Catalogue, now: dt.datetime) -> Batch:
+def latest_batch(latest: LatestValues, catalogue: Catalogue, now: dt.datetime) -> Batch:
     """Return the rows of some devices' latest values."""
-    moment = to_microseconds(now)
-    return of_rows([row for reading in readings for row in _rows(reading, catalogue, moment)], COLUMNS)
-
-
-def _rows(reading: LatestReading, catalogue: Catalogue, now: int) -> Iterator[tuple[Any, ...]]:
-    longitude, latitude = reading.position or (None, None)
-    limit = stale_after(reading.interval_seconds)
-    for metric, value, time in zip(reading.metrics, reading.values, reading.times, strict=True):
-        age = (now - time) / SECOND
-        yield (
-            reading.device,
-            reading.kind,
-            reading.district,
-            longitude,
-            latitude,
-            reading.simulated,
-            metric,
-            catalogue.metric_of[metric].unit,
-            value,
-            time,
-            age,
-            age > limit,
-        )
+    owners = [latest.devices[place] for place in latest.owner.tolist()]
+    places = [device.position or (None, None) for device in owners]
+    metrics = latest.metric.tolist()
+    ages, is_stale = ages_of(latest, to_microseconds(now))
+    return [
+        [device.device for device in owners],
+        [device.kind for device in owners],
+        [device.district for device in owners],
+        [longitude for longitude, _ in places],
+        [latitude for _, latitude in places],
+        [device.simulated for device in owners],
+        metrics,
+        [catalogue.metric_of[metric].unit for metric in metrics],
+        latest.value,
+        latest.time,
+        ages,
+        is_stale,
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zoneinfo
 from collections.abc import Iterator, Sequence
 from typing import Annotated, NotRequired, cast
@@ -155,6 +156,8 @@ def as_groups(shaped: Sequence[Shaped], edges: Sequence[int], asked: SeriesReque
     return groups
 
 
+# The buckets of a range are those of the next one that is asked for, but for its ends.
+@functools.lru_cache(maxsize=50_000)
 def local(microseconds: int, zone: zoneinfo.ZoneInfo) -> str:
     """Return a time as RFC 3339 in a zone."""
     return from_microseconds(microseconds).astimezone(zone).isoformat().replace("+00:00", "Z")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-import functools
-import itertools
-import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import asyncpg
+import numpy as np
+import numpy.typing as npt
 
 from sensors.catalogue import Catalogue
 from storage.kinds import Connection
@@ -19,12 +21,8 @@ _POSTGRES_EPOCH = 946_684_800_000_000  # 2000-01-01 in Unix µs
 _NEVER = -(2**63)  # -infinity
 
 
-class LatestReading(NamedTuple):
-    """What is newest of one device; ``time`` is the newest of its values' ``times``, which are Unix µs.
-
-    ``metrics``, ``values`` and ``times`` are columns: an object for each value of a whole city would take longer than
-    to read it.
-    """
+class LatestDevice(NamedTuple):
+    """A device that has latest values; ``time`` is the newest of their times."""
 
     device: str
     kind: str
@@ -34,9 +32,21 @@ class LatestReading(NamedTuple):
     simulated: bool
     time: dt.datetime
     received_at: dt.datetime
-    metrics: Sequence[str]
-    values: Sequence[float]
-    times: Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LatestValues:
+    """Devices by id, and their values as columns of shape (values,), device by device.
+
+    ``owner`` is each value's device by its place in ``devices``, ``metric`` its name, ``time`` its own event time in
+    Unix µs. An object for each value of a whole city would take longer than to read it.
+    """
+
+    devices: list[LatestDevice]
+    owner: npt.NDArray[np.int64]
+    metric: npt.NDArray[np.object_]
+    value: npt.NDArray[np.float64]
+    time: npt.NDArray[np.int64]
 
 
 async def now_changing(connection: Connection) -> int:
@@ -57,7 +67,7 @@ async def list_latest(
     since: int | None = None,
     after: str = "",
     limit: int = 100,
-) -> list[LatestReading]:
+) -> LatestValues:
     """Return the latest values of devices in the order of their ids: a keyset, never an offset.
 
     With ``metrics``, only devices that have a value of one of them, and only these values. With ``since``, a
@@ -74,7 +84,7 @@ async def list_latest(
     rows = await connection.fetch(
         f"""
         SELECT device.id, kind, district, longitude, latitude, interval_seconds, simulated,
-               l.time, l.received_at, array_send(l.times) AS times, l.values
+               l.time, l.received_at, array_send(l.times) AS times, array_send(l.values) AS values
         FROM alatau.device JOIN alatau.latest l USING (device_id)
         WHERE device.id > $1 AND {selected} AND l.changed >= $2
               AND ($3 OR EXISTS (
@@ -90,8 +100,8 @@ async def list_latest(
         limit,
         *arguments,
     )
-    return [
-        LatestReading(
+    devices = [
+        LatestDevice(
             row["id"],
             row["kind"],
             row["district"],
@@ -100,35 +110,50 @@ async def list_latest(
             row["simulated"],
             row["time"],
             row["received_at"],
-            *_present(catalogue.kind_of[row["kind"]].columns, row["values"], _times(row["times"]), metrics),
         )
         for row in rows
     ]
+    return LatestValues(devices, *_columns(rows, catalogue, metrics))
 
 
-def _present(
-    columns: Sequence[str], values: Sequence[float], times: Sequence[int], metrics: Sequence[str]
-) -> tuple[Sequence[str], Sequence[float], Sequence[int]]:
-    """Return the columns, their values and times (Unix µs) of which there is a value, and that are asked for."""
-    # The arrays are shorter than the columns where metrics were added since.
-    present = [time != _NEVER for time in times]
-    if metrics:
-        present = [is_there and name in metrics for name, is_there in zip(columns, present, strict=False)]
+def _columns(
+    rows: Sequence[asyncpg.Record], catalogue: Catalogue, metrics: Sequence[str]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.object_], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return owner, metric, value and time of what there is, and is asked for."""
+    # Of one kind all arrays have a length, but for those from before a metric was added.
+    alike: dict[tuple[str, int], list[int]] = {}
+    for place, row in enumerate(rows):
+        alike.setdefault((row["kind"], len(row["times"])), []).append(place)
+    owner, metric = [np.empty(0, np.int64)], [np.empty(0, object)]
+    value, time = [np.empty(0)], [np.empty(0, np.int64)]
+    for (kind, size), places in alike.items():
+        # There may be a metric already that this catalogue has not yet.
+        names = catalogue.kind_of[kind].columns[: max(0, size - _HEADER_BYTES) // _ELEMENT_BYTES]
+        times, values = (
+            _matrix([rows[place][column] for place in places], type_)[:, : len(names)]
+            for column, type_ in (("times", ">i8"), ("values", ">f8"))
+        )
+        wanted = np.array([not metrics or name in metrics for name in names], bool)
+        which, column = np.nonzero((times != _NEVER) & wanted)
+        owner.append(np.array(places)[which])
+        metric.append(np.array(names, object)[column])
+        value.append(values[which, column].astype(np.float64))
+        time.append(times[which, column].astype(np.int64) + _POSTGRES_EPOCH)
+    every = np.concatenate(owner)
+    order = np.argsort(every, kind="stable")
     return (
-        list(itertools.compress(columns, present)),
-        list(itertools.compress(values, present)),
-        [time + _POSTGRES_EPOCH for time in itertools.compress(times, present)],
+        every[order],
+        np.concatenate(metric)[order],
+        np.concatenate(value)[order],
+        np.concatenate(time)[order],
     )
 
 
-def _times(array: bytes) -> tuple[int, ...]:
-    """Return the timestamps of an array as they are sent, µs since 2000.
-
-    To make a datetime of each, in asyncpg, took as long as all the rest of reading a whole city.
-    """
-    return _layout((len(array) - _HEADER_BYTES) // _ELEMENT_BYTES).unpack(array)
-
-
-@functools.cache
-def _layout(elements: int) -> struct.Struct:
-    return struct.Struct(f">{_HEADER_BYTES}x{'4xq' * elements}")
+def _matrix(arrays: Sequence[bytes], type_: str) -> npt.NDArray[Any]:
+    """Return the elements, of 8 bytes, of arrays of one length, shape (arrays, elements)."""
+    elements = max(0, len(arrays[0]) - _HEADER_BYTES) // _ELEMENT_BYTES
+    element = np.dtype([("size", ">i4"), ("value", type_)])
+    head = len(arrays[0]) - elements * _ELEMENT_BYTES  # shorter, of an array without any
+    layout = np.dtype([("head", f"V{head}"), ("elements", element, (elements,))])
+    cells: npt.NDArray[Any] = np.frombuffer(b"".join(arrays), layout)["elements"]["value"]
+    return cells

@@ -11,6 +11,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import orjson
+
+_TIMES = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z
 _PARAMETER = re.compile(r"\$([1-9][0-9]*)")
 # What asyncpg makes of '-infinity', the one time that it gives no zone.
 _NEVER = dt.datetime.min  # noqa: DTZ901
@@ -19,13 +23,17 @@ _NEVER = dt.datetime.min  # noqa: DTZ901
 def with_literals(statement: str, arguments: Sequence[Any]) -> str:
     """Return a statement with each ``$n`` replaced by the argument's literal.
 
-    Arguments are text, numbers, truths, aware times, None, and lists of these; the literal has no type yet, so the
-    statement casts it where the context does not say. Raises TypeError for anything else.
+    Arguments are text, numbers, truths, aware times, None, and lists of these; many times are an array of datetime64 in
+    UTC. The literal has no type yet, so the statement casts it where the context does not say. Raises TypeError for
+    anything else.
     """
     return _PARAMETER.sub(lambda match: _literal(arguments[int(match[1]) - 1]), statement)
 
 
 def _literal(value: Any) -> str:
+    if isinstance(value, np.ndarray) and value.dtype.kind == "M":
+        # JSON's list of them is, but for its brackets, PostgreSQL's array; a tenth of the time of one by one.
+        return f"'{{{orjson.dumps(value, option=_TIMES).decode()[1:-1]}}}'"
     text = _array(value) if isinstance(value, list | tuple) else _text(value)
     if text is None:
         return "NULL"
@@ -34,19 +42,24 @@ def _literal(value: Any) -> str:
     quoted = text.replace("'", "''")
     # With E, a backslash means the same whatever standard_conforming_strings is. Source: PostgreSQL 17
     # documentation, 4.1.2.2.
-    return f" E'{quoted.replace(chr(92), chr(92) * 2)}'" if "\\" in quoted else f"'{quoted}'"
+    if "\\" not in quoted:
+        return f"'{quoted}'"
+    doubled = quoted.replace("\\", "\\\\")
+    return f" E'{doubled}'"
 
 
 def _array(values: Sequence[Any]) -> str:
     # Source: PostgreSQL 17 documentation, 8.15.6.
-    parts = []
-    for value in values:
-        text = _text(value)
-        if text is None:
-            parts.append("NULL")
-        else:
-            parts.append(f'"{text.replace(chr(92), chr(92) * 2).replace(chr(34), chr(92) + chr(34))}"')
-    return f"{{{','.join(parts)}}}"
+    return f"{{{','.join(map(_element, values))}}}"
+
+
+def _element(value: Any) -> str:
+    text = _text(value)
+    if text is None:
+        return "NULL"
+    if isinstance(value, str):
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
 
 
 def _text(value: Any) -> str | None:

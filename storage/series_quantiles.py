@@ -138,7 +138,7 @@ async def _read_exact(connection: Connection, query: SeriesQuery, plan: Plan, me
 def _values(query: SeriesQuery, plan: Plan, metric: str) -> tuple[str, list[Any]] | None:
     """Return SQL of each value ``v`` that is read from readings, with its group and bucket; None if none is."""
     arguments = Arguments()
-    edges = arguments.add([from_microseconds(edge) for edge in query.boundaries[:-1]], "timestamptz[]")
+    edges = arguments.add(query.begins, "timestamptz[]")
     groups = Groups(query, plan.districts, arguments)
     branches = [
         f"""

@@ -80,6 +80,11 @@ class SeriesQuery:
         return np.clip(np.array(self.boundaries, np.int64), self.start, self.end)
 
     @property
+    def begins(self) -> npt.NDArray[np.datetime64]:
+        """Where the buckets begin, as ``with_literals`` takes it: a range may have thousands."""
+        return np.array(self.boundaries[:-1], "datetime64[us]")
+
+    @property
     def known_to(self) -> int:
         """The end of the range, or now if that is earlier."""
         return self.end if self.now is None else min(self.end, self.now)

@@ -118,7 +118,7 @@ async def read_states(connection: Connection, query: SeriesQuery, plan: Plan) ->
 
 def _statement(query: SeriesQuery, plan: Plan, states: Sequence[_State]) -> tuple[str, list[Any]]:
     arguments = Arguments()
-    edges = arguments.add([from_microseconds(edge) for edge in query.boundaries[:-1]], "timestamptz[]")
+    edges = arguments.add(query.begins, "timestamptz[]")
     groups = Groups(query, plan.districts, arguments)
     branches = [branch(query, part, groups, arguments, _Selected(states), edges) for part in plan.parts]
     partial = " UNION ALL ".join(branches)

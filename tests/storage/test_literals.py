@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +47,9 @@ async def test_the_server_reads_every_literal_as_the_value_that_was_written(
 
     collect()
     try:
+        times = [value for type_, value in cases if type_ == "timestamptz"]
+        many = np.array([time.replace(tzinfo=None) for time in times], "datetime64[us]")
+        assert await connection.fetchval(with_literals("SELECT $1::timestamptz[]", [many])) == times
         for type_, value in [
             *cases,
             ("text", None),
