@@ -19,6 +19,8 @@ INGEST_ROLE = "alatau_ingest"
 API_ROLE = "alatau_api"
 MAINTENANCE_ROLE = "alatau_maintenance"
 ROLES = (OWNER_ROLE, INGEST_ROLE, API_ROLE, MAINTENANCE_ROLE)
+# What the API reads as for a key that has a scope; nobody logs in as it, and row-level security holds for it alone.
+SCOPED_ROLE = "alatau_scoped"
 
 # Before 2.18.1, ON CONFLICT lost rows on compressed chunks.
 OLDEST_TIMESCALEDB = (2, 18, 1)
@@ -134,7 +136,10 @@ async def prepare_database(superuser_url: str, database: str, passwords: Mapping
     connection = await connect(superuser_url, application="alatau-prepare")
     try:
         for role in ROLES:
-            await _ensure_role(connection, role, passwords[role])
+            password = await _literal(connection, passwords[role])
+            await _ensure_role(connection, role, f"LOGIN BYPASSRLS PASSWORD {password}")
+        await _ensure_role(connection, SCOPED_ROLE, "NOLOGIN NOBYPASSRLS")
+        await connection.execute(f"GRANT {SCOPED_ROLE} TO {API_ROLE} WITH INHERIT FALSE, SET TRUE")
         if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", database):
             await connection.execute(f"CREATE DATABASE {_quote(database)} OWNER {OWNER_ROLE}")
     finally:
@@ -152,17 +157,18 @@ async def prepare_database(superuser_url: str, database: str, passwords: Mapping
         await connection.close()
 
 
-async def _ensure_role(connection: asyncpg.Connection, role: str, password: str) -> None:
+async def _ensure_role(connection: asyncpg.Connection, role: str, attributes: str) -> None:
     verb = (
         "ALTER"
         if await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
         else "CREATE"
     )
+    await connection.execute(f"{verb} ROLE {_quote(role)} {attributes}")
+
+
+async def _literal(connection: asyncpg.Connection, text: str) -> str:
     # DDL takes no parameters, so the server itself quotes the password.
-    statement = await connection.fetchval(
-        f"SELECT format('{verb} ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)", role, password
-    )
-    await connection.execute(statement)
+    return str(await connection.fetchval("SELECT quote_literal($1::text)", text))
 
 
 def _quote(identifier: str) -> str:

@@ -7,6 +7,7 @@ import datetime as dt
 import enum
 from typing import Any
 
+from storage.api_keys import WHOLE, Scope
 from storage.kinds import Connection
 from storage.selection import Selection
 
@@ -36,6 +37,8 @@ class NewExport:
     stop: dt.datetime
     format: ExportFormat
     rows_estimated: int
+    requested_by: str = ""
+    scope: Scope = WHOLE
 
     @property
     def kind(self) -> str:
@@ -81,6 +84,13 @@ def _export(row: Any) -> Export:
             stop=row["stop"],
             format=ExportFormat(row["format"]),
             rows_estimated=row["rows_estimated"],
+            requested_by=row["requested_by"],
+            scope=Scope(
+                *(
+                    None if row[name] is None else tuple(row[name])
+                    for name in ("scope_districts", "scope_kinds")
+                )
+            ),
         ),
         state=ExportState(row["state"]),
         attempt=row["attempt"],
@@ -114,8 +124,9 @@ async def add_export(connection: Connection, asked: NewExport, most_waiting: int
     row = await connection.fetchrow(
         """
         INSERT INTO alatau.export (
-            start, stop, format, rows_estimated, kind, districts, devices, simulated, bbox, near, polygon, tags)
-        SELECT $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
+            start, stop, format, rows_estimated, kind, districts, devices, simulated, bbox, near, polygon, tags,
+            requested_by, scope_districts, scope_kinds)
+        SELECT $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
         WHERE (SELECT count(*) FROM alatau.export WHERE state = 'waiting') < $1
         RETURNING *
         """,
@@ -133,6 +144,9 @@ async def add_export(connection: Connection, asked: NewExport, most_waiting: int
         # Of an array's elements asyncpg takes only lists for arrays.
         [list(vertex) for vertex in selection.polygon],
         [list(tag) for tag in selection.tags],
+        asked.requested_by,
+        asked.scope.districts,
+        asked.scope.kinds,
     )
     return None if row is None else _export(row)
 

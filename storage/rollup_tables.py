@@ -90,6 +90,10 @@ async def _ensure_table(connection: Connection, kind: Kind, tier: Tier, level: L
             )
         index = rollup_name(kind, tier, level)
         await connection.execute(f'CREATE UNIQUE INDEX "{index}_once" ON {name} ({", ".join(keys)}, bucket)')
+        if level is Level.DISTRICT:
+            await connection.execute(
+                "SELECT alatau.protect_districts($1::text::regclass, $2)", name, kind.name
+            )
         # Rows lie in the order of their buckets, but for late ones: a few pages say where a range is.
         await connection.execute(f'CREATE INDEX "{index}_bucket" ON {name} USING brin (bucket)')
         return

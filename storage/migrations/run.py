@@ -71,9 +71,9 @@ def _upgrade(connection: Connection) -> None:
     roles = connection.exec_driver_sql("SELECT rolname FROM pg_roles WHERE rolname LIKE 'alatau%'")
     present = {row[0] for row in roles}
     if {"alatau_ingest", "alatau_api"} <= present:
-        if "alatau_maintenance" not in present:
+        if missing := {"alatau_maintenance", "alatau_scoped"} - present:
             raise PermanentError(
-                "the role alatau_maintenance is missing, which came with this version; "
+                f"the role {min(missing)} is missing, which came with this version; "
                 "run `alatau migrate` once with ALATAU_DATABASE_SUPERUSER_URL"
             )
         _run_script(connection, sql_file("grants.sql"))

@@ -39,3 +39,30 @@ GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA reading TO alatau_ingest;
 GRANT SELECT ON ALL TABLES IN SCHEMA reading TO alatau_api, alatau_maintenance;
 ALTER DEFAULT PRIVILEGES IN SCHEMA reading GRANT SELECT, INSERT, UPDATE ON TABLES TO alatau_ingest;
 ALTER DEFAULT PRIVILEGES IN SCHEMA reading GRANT SELECT ON TABLES TO alatau_api, alatau_maintenance;
+
+-- A key with a scope is served as alatau_scoped: it reads what the policies let it see. They come first.
+SELECT alatau.protect('alatau.device',
+                      alatau.within('district', 'districts') || ' AND ' || alatau.within('kind', 'kinds'));
+-- What is of a device is seen by who sees the device; a refused message of no device by nobody with a scope.
+SELECT alatau.protect(place::regclass, format(
+    'EXISTS (SELECT FROM alatau.device d WHERE d.device_id = %s.device_id)', place))
+FROM unnest('{alatau.latest,alatau.dead_letter,alatau.sequence,alatau.sequence_gap,alatau.correction,
+              alatau.rollup_dirty}'::text[]) AS place;
+SELECT alatau.protect('alatau.export', $$requested_by = nullif(current_setting('alatau.caller', true), '')$$);
+-- Of districts; what is made later is protected where it is made.
+SELECT alatau.protect_districts(format('%I.%I', schemaname, tablename)::regclass,
+                                regexp_replace(tablename, '_(5m|1h|1d)_district$', ''))
+FROM pg_tables WHERE schemaname = 'rollup' AND tablename ~ '_(5m|1h|1d)_district$';
+GRANT USAGE ON SCHEMA alatau, reading, rollup TO alatau_scoped;
+GRANT SELECT ON alatau.district, alatau.device, alatau.latest, alatau.dead_letter, alatau.sequence,
+    alatau.sequence_gap, alatau.correction, alatau.rollup_progress, alatau.rollup_dirty TO alatau_scoped;
+GRANT SELECT, INSERT, DELETE ON alatau.export TO alatau_scoped;
+GRANT SELECT ON ALL TABLES IN SCHEMA reading, rollup TO alatau_scoped;
+ALTER DEFAULT PRIVILEGES IN SCHEMA reading GRANT SELECT ON TABLES TO alatau_scoped;
+ALTER DEFAULT PRIVILEGES IN SCHEMA rollup GRANT SELECT ON TABLES TO alatau_scoped;
+GRANT EXECUTE ON FUNCTION alatau.register_devices(jsonb), alatau.correct(
+    text, timestamptz, timestamptz, jsonb, text, text, text[], float8, float8) TO alatau_scoped;
+
+GRANT INSERT, UPDATE (last_used_at, revoked_at) ON alatau.api_key TO alatau_api;
+GRANT SELECT, INSERT ON alatau.audit TO alatau_api;
+GRANT INSERT ON alatau.audit TO alatau_scoped;
