@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import time
 from collections.abc import AsyncIterator
+from types import ModuleType
 
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
@@ -14,6 +15,8 @@ from prometheus_client import CollectorRegistry
 from starlette_compress import CompressMiddleware, add_compress_type
 
 from api import (
+    api_keys,
+    audit,
     city,
     corrections,
     dead_letters,
@@ -30,7 +33,8 @@ from api import (
     series,
     top,
 )
-from api.access import require_key
+from api.access import allow
+from api.auditing import Auditor
 from api.caching import Caching
 from api.database import Database
 from api.edge import Edge
@@ -39,9 +43,11 @@ from api.export_runner import ExportRunner
 from api.formats import Format
 from api.keys import KeyCache, KeyTurns
 from api.options import ApiOptions, DeviceAccounts
-from api.services import Clock, Services
+from api.rates import Buckets, Rate
+from api.services import Clock, Rates, Services
 from api.snapshot import CatalogueWatch
 from api.telemetry import ApiMetrics
+from storage.api_keys import Role
 from storage.migrations import HEAD
 
 __all__ = ["ApiOptions", "DeviceAccounts", "create_app"]
@@ -52,6 +58,25 @@ _DESCRIPTION = """
 The telemetry of a digital city. Every path below `/api/v1` needs an API key. Times are RFC 3339, ranges are
 half-open, units are UCUM codes, lists continue at `next`. Errors are RFC 9457 problems that say what to do.
 """
+
+
+# Which role it takes to read, and to change, what each is about.
+_ROLES: dict[ModuleType, tuple[Role, Role]] = {
+    city: (Role.VIEWER, Role.ADMIN),
+    devices: (Role.VIEWER, Role.OPERATOR),
+    latest: (Role.VIEWER, Role.ADMIN),
+    readings: (Role.ANALYST, Role.ADMIN),
+    series: (Role.VIEWER, Role.ADMIN),
+    top: (Role.VIEWER, Role.ADMIN),
+    heatmap: (Role.VIEWER, Role.ADMIN),
+    quality: (Role.VIEWER, Role.ADMIN),
+    exports: (Role.ANALYST, Role.ANALYST),
+    corrections: (Role.ANALYST, Role.OPERATOR),
+    dead_letters: (Role.OPERATOR, Role.OPERATOR),
+    gaps: (Role.ANALYST, Role.OPERATOR),
+    api_keys: (Role.ADMIN, Role.ADMIN),
+    audit: (Role.ADMIN, Role.ADMIN),
+}
 
 
 def _utc_now() -> dt.datetime:
@@ -72,13 +97,24 @@ def create_app(
     """
     database = Database(options)
     metrics = ApiMetrics(registry or CollectorRegistry(), lambda: database.in_use, options.pool_size)
-    snapshot = CatalogueWatch(options)
+    keys = KeyCache(options.key_cache_size, options.key_cache_seconds, time.monotonic)
+    snapshot = CatalogueWatch(options, keys.forget)
+
+    def buckets(rate: Rate) -> Buckets:
+        return Buckets(rate, options.key_cache_size, time.monotonic)
+
     services = Services(
         options=options,
         database=database,
         snapshot=snapshot,
-        keys=KeyCache(options.key_cache_size, options.key_cache_seconds, time.monotonic),
+        keys=keys,
         turns=KeyTurns(options.max_concurrent_per_key, options.max_waiting_per_key),
+        rates=Rates(
+            buckets(options.rate_per_address),
+            buckets(options.rate_per_key),
+            buckets(options.rate_of_wrong_keys),
+        ),
+        auditor=Auditor(database),
         accounts=accounts,
         exports=ExportRunner(options.exports, database, snapshot) if options.exports else None,
         clock=clock,
@@ -109,23 +145,10 @@ def create_app(
     app.add_middleware(Exchange, max_body_bytes=options.max_body_bytes)
     app.add_middleware(Edge, metrics=metrics)
     app.include_router(health.router)
-    for module in (
-        city,
-        devices,
-        latest,
-        readings,
-        series,
-        top,
-        heatmap,
-        quality,
-        exports,
-        corrections,
-        dead_letters,
-        gaps,
-    ):
+    for module, (read, write) in _ROLES.items():
         app.include_router(
             module.router,
-            dependencies=[Depends(require_key), Depends(problems.refuse_unknown_parameters)],
+            dependencies=[Depends(allow(read, write)), Depends(problems.refuse_unknown_parameters)],
             responses={422: description.problem(422)},  # in the place of FastAPI's own
         )
     description.install(app)
@@ -139,6 +162,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         tasks = [
             group.create_task(services.database.run(), name="api.database"),
             group.create_task(services.snapshot.run(), name="api.snapshot"),
+            group.create_task(services.auditor.run(), name="api.audit"),
         ]
         if services.exports is not None:
             tasks.append(group.create_task(services.exports.run(), name="api.exports"))

@@ -9,11 +9,11 @@ from pydantic import Field, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from api.access import Api
 from api.contract import PREFIX
 from api.formats import Format, wanted_format
 from api.members import ANSWER, DistrictName, KindName, MetricName, Position, Title, Unit, Zone
 from api.responses import GEOJSON, answer, feature, feature_collection
-from api.services import Api
 from sensors.kinds import Behaviour, District, Kind, Metric
 
 router = APIRouter(prefix=PREFIX, tags=["city"])

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from api.access import Caller
+from api.access import Api, Asking, act
 from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.devices import Text, require_device
@@ -18,9 +18,9 @@ from api.members import ANSWER, Count, DeviceId, KindName, MetricName, Moment, N
 from api.parameters import parse_range, require_devices, require_known
 from api.problems import ProblemError, ProblemType, invalid_parameter
 from api.responses import answer, next_page
-from api.services import Api
 from sensors.kinds import Kind
 from sensors.times import to_microseconds
+from storage.audit import record
 from storage.corrections import (
     Action,
     Correction,
@@ -138,7 +138,7 @@ _NOTHING_CHANGED = {"description": "Nothing was changed", "model": CorrectionAns
 
 
 @router.post("", status_code=201, response_model=CorrectionAnswer, responses={200: _NOTHING_CHANGED})
-async def post_correction(body: NewCorrection, api: Api, caller: Caller) -> Response:
+async def post_correction(request: Request, body: NewCorrection, api: Api, caller: Asking) -> Response:
     """Delete or amend readings of one device. What was done, by whom and why, stays on record.
 
     Repeating it is safe: what is as it should be is not changed again, but scale and offset add up.
@@ -149,11 +149,15 @@ async def post_correction(body: NewCorrection, api: Api, caller: Caller) -> Resp
         device = await require_device(connection, body.device)
         kind = api.catalogue.kind_of[device.kind]
         correction = Correction(
-            body.device, start, end, _action(body, kind), who=caller, why=body.why, is_forced=body.force
+            body.device, start, end, _action(body, kind), who=caller.name, why=body.why, is_forced=body.force
         )
         make = try_correction if body.dry_run else correct
         try:
-            done = await make(connection, kind, correction)
+            async with connection.transaction():
+                done = await make(connection, kind, correction)
+                if done.number is not None and not body.dry_run:
+                    event = act(request, caller, "correct readings", body.device, correction=done.number)
+                    await record(connection, [event])
         except HorizonError as error:
             raise invalid_parameter("start", str(error)) from None
         except ImplausibleError as error:

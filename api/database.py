@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -11,9 +12,11 @@ import structlog
 
 from api.options import ApiOptions
 from api.problems import ProblemError, ProblemType, unavailable
+from storage.api_keys import Scope
 from storage.database import allow_seconds, open_pool
 from storage.errors import RetryableError, classify
 from storage.kinds import Connection
+from storage.scopes import seen_through
 from storage.series_query import TooManyReadingsError
 
 log = structlog.get_logger("api.database")
@@ -30,25 +33,51 @@ DATABASE_ERRORS = (
 _NOT_MIGRATED = frozenset({"3F000", "42P01", "42703", "42883"})
 
 
+@dataclasses.dataclass(slots=True)
+class _Shared:
+    """What all views of one database have in common."""
+
+    pool: asyncpg.Pool | None = None
+    streams: int = 0
+    attempted: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _View:
+    scope: Scope
+    caller: str
+
+
 class Database:
     """The pool. ``run`` opens it, however long that takes; until then requests are refused, not delayed."""
 
-    def __init__(self, options: ApiOptions) -> None:
+    def __init__(
+        self, options: ApiOptions, *, shared: _Shared | None = None, view: _View | None = None
+    ) -> None:
         self._options = options
-        self._pool: asyncpg.Pool | None = None
-        self._streams = 0
-        self.attempted = asyncio.Event()
+        self._shared = shared or _Shared()
+        self._view = view
+
+    def seen_by(self, scope: Scope, caller: str) -> Database:
+        """Return the same database, with only what is in a scope; of exports, those of ``caller``."""
+        return Database(self._options, shared=self._shared, view=_View(scope, caller))
+
+    @property
+    def attempted(self) -> asyncio.Event:
+        """Set when it was tried to open the pool, whatever came of it."""
+        return self._shared.attempted
 
     @property
     def in_use(self) -> int:
         """Connections that a request holds."""
-        return self._pool.get_size() - self._pool.get_idle_size() if self._pool else 0
+        pool = self._shared.pool
+        return pool.get_size() - pool.get_idle_size() if pool else 0
 
     async def run(self) -> None:
         """Open the pool, trying again until it is open."""
-        while self._pool is None:
+        while self._shared.pool is None:
             try:
-                self._pool = await self._open()
+                self._shared.pool = await self._open()
             except DATABASE_ERRORS as error:
                 log.warning("database away", error=str(error) or type(error).__name__)
                 self.attempted.set()
@@ -73,17 +102,20 @@ class Database:
 
     async def close(self) -> None:
         """Close the pool; nothing is left open."""
-        if self._pool is not None:
-            await self._pool.close()
+        if self._shared.pool is not None:
+            await self._shared.pool.close()
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection; the database's errors leave as problems that say what to do."""
-        if self._pool is None:
+        if self._shared.pool is None:
             raise unavailable("the database is not reachable; ask again soon, and see /readyz")
         try:
             async with contextlib.AsyncExitStack() as stack:
-                yield await self._acquire(stack, self._pool)
+                connection = await self._acquire(stack, self._shared.pool)
+                if self._view is not None:
+                    await self._narrow(stack, connection, self._view)
+                yield connection
         except asyncpg.QueryCanceledError as error:
             raise ProblemError(
                 ProblemType.TIMEOUT,
@@ -106,17 +138,17 @@ class Database:
 
         All that is read on it is of one moment.
         """
-        if self._streams >= self._options.max_streams:
+        if self._shared.streams >= self._options.max_streams:
             raise unavailable(
-                f"{self._streams} long answers are being given, and no more at once; ask again soon, or let a "
+                f"{self._shared.streams} long answers are being given, and no more at once; ask again soon, or let a "
                 "file be made: POST /api/v1/exports"
             )
-        self._streams += 1
+        self._shared.streams += 1
         try:
             async with self.snapshot(self._options.stream_timeout_seconds) as connection:
                 yield connection
         finally:
-            self._streams -= 1
+            self._shared.streams -= 1
 
     @contextlib.asynccontextmanager
     async def snapshot(self, seconds: float) -> AsyncIterator[Connection]:
@@ -127,6 +159,16 @@ class Database:
         ):
             await allow_seconds(connection, seconds)
             yield connection
+
+    async def _narrow(self, stack: contextlib.AsyncExitStack, connection: Connection, view: _View) -> None:
+        try:
+            await stack.enter_async_context(seen_through(connection, view.scope, view.caller))
+        except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
+            raise unavailable(
+                "keys with a scope can't be served: the database lacks a role for them; run: alatau migrate, "
+                "with ALATAU_DATABASE_SUPERUSER_URL",
+                retry_after_seconds=30,
+            ) from error
 
     async def _acquire(self, stack: contextlib.AsyncExitStack, pool: asyncpg.Pool) -> Connection:
         busy = self.in_use >= self._options.pool_size

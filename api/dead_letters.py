@@ -11,13 +11,13 @@ from pydantic import BaseModel, Field, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from api.access import Api
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.members import ANSWER, DeviceId, Moment, Next
 from api.parameters import require_devices
 from api.problems import ProblemError, ProblemType
 from api.responses import answer, next_page
-from api.services import Api
 from sensors.checks import Reason
 from storage.dead_letters import StoredLetter, find_letter, list_letters
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, StringConstraints, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from api.access import Api, Asking, act, require_in_scope
 from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.description import problem
@@ -20,7 +21,7 @@ from api.options import ApiOptions, DeviceAccounts
 from api.parameters import no_such_device, parse_moment, require_known
 from api.problems import ProblemError, ProblemType, unavailable
 from api.responses import answer, next_page
-from api.services import Api
+from api.services import Whole
 from broker.errors import BrokerError
 from broker.secrets import generate_secret, hash_secret
 from sensors.catalogue import Catalogue
@@ -28,6 +29,7 @@ from sensors.errors import CatalogueError
 from sensors.kinds import DeviceSpec, Kind
 from sensors.times import to_microseconds
 from sensors.topics import DEVICE_ID, Channel
+from storage.audit import record
 from storage.devices import Credential, Device, find_device, list_devices, register_devices
 from storage.kinds import Connection
 
@@ -167,7 +169,7 @@ async def get_device(device: str, api: Api) -> Response:
 
 
 @router.post("", status_code=201, response_model=NewDeviceAnswer, responses={409: problem(409)})
-async def post_device(body: NewDevice, api: Api) -> Response:
+async def post_device(request: Request, body: NewDevice, api: Api, whole: Whole, caller: Asking) -> Response:
     """Register a device at the database and at the broker. Its secret is in this answer and never again."""
     if api.accounts is None:
         raise unavailable(
@@ -176,9 +178,12 @@ async def post_device(body: NewDevice, api: Api) -> Response:
             retry_after_seconds=60,
         )
     spec = _spec(body, api.catalogue, to_microseconds(api.clock()))
+    require_in_scope(request, whole, caller, "kind", spec.kind, caller.scope.kinds)
+    require_in_scope(request, whole, caller, "district", spec.district, caller.scope.districts)
     secret = generate_secret()
-    async with api.database.connection() as connection:
+    async with api.database.connection() as connection, connection.transaction():
         device = await _register(connection, spec, api.catalogue, secret, api.accounts)
+        await record(connection, [act(request, caller, "register device", spec.id)])
     snippet = _publish_command(api.options, spec.id, secret, api.catalogue.kind_of[spec.kind])
     content: NewDeviceAnswer = {**_shape(device), "secret": secret, "try": snippet}
     return answer(

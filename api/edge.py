@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
+from typing import Any
 
 import orjson
 import structlog
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.caching import NOT_KEPT
 from api.contract import PREFIX
 from api.problems import MEDIA_TYPE, REQUEST_ID, ProblemType, problem_document
+from api.rates import RATE, rate_headers
 from api.telemetry import ApiMetrics
 
 log = structlog.get_logger("api")
@@ -21,6 +23,15 @@ log = structlog.get_logger("api")
 # What nginx counts requests under whose client went away before an answer began.
 _CLIENT_GONE = 499
 _ACCEPTABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+# What answers are is data: nothing of it is run or shown by a browser.
+_NOTHING = "default-src 'none'; frame-ancestors 'none'"
+# The documentation's page has a script and a style of its own within it.
+_OURS = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
 
 
 class Edge:
@@ -38,6 +49,8 @@ class Edge:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _ACCEPTABLE_ID.fullmatch(given) else uuid.uuid4().hex
         scope[REQUEST_ID] = request_id
+        rate: list[Any] = []
+        scope[RATE] = rate  # of one object, because others go on with copies of the scope
         began = time.perf_counter()
         status = 0
 
@@ -45,7 +58,10 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(MutableHeaders(scope=message), scope["path"], request_id)
+                headers = MutableHeaders(scope=message)
+                _add_headers(headers, scope["path"], request_id)
+                if rate:
+                    headers.update(rate_headers(*rate))
             await send(message)
 
         try:
@@ -65,6 +81,9 @@ class Edge:
 def _add_headers(headers: MutableHeaders, path: str, request_id: str) -> None:
     headers["X-Request-ID"] = request_id
     headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers["X-Frame-Options"] = "DENY"
+    headers.setdefault("Content-Security-Policy", _NOTHING if path.startswith(PREFIX) else _OURS)
     if path.startswith(PREFIX):
         headers.setdefault("Cache-Control", NOT_KEPT)
 

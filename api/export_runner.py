@@ -163,7 +163,11 @@ class ExportRunner:
         options = self._options
         file = ExportFile(options.directory, job.export, options.max_bytes)
         try:
-            async with self._database.snapshot(options.timeout_seconds) as connection:
+            asked = job.export.asked
+            database = self._database
+            if not asked.scope.is_whole:
+                database = database.seen_by(asked.scope, asked.requested_by)
+            async with database.snapshot(options.timeout_seconds) as connection:
                 version = await self._write(connection, job, file)
             sha256 = await asyncio.to_thread(file.finish)
             async with self._database.connection() as connection:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, with_config
 from starlette.responses import FileResponse, Response
 from typing_extensions import TypedDict
 
+from api.access import Api, Asking, require_in_scope
 from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.description import problem
@@ -20,12 +21,12 @@ from api.export_runner import ExportRunner
 from api.formats import Format
 from api.members import ANSWER, Count, DeviceId, DistrictName, KindName, Moment, Next, Share
 from api.options import ExportOptions
-from api.parameters import parse_range
+from api.parameters import parse_range, require_known
 from api.problems import ProblemError, ProblemType, unavailable
 from api.reading_table import select_one_kind
 from api.responses import answer, next_page
 from api.selection import PlaceParameters, Places, understand_places, write_places
-from api.services import Api, Services
+from api.services import Services, Whole
 from sensors.times import from_microseconds, to_microseconds
 from storage.exports import (
     Export,
@@ -115,7 +116,9 @@ class ExportsAnswer(TypedDict):
 
 
 @router.post("", status_code=202, response_model=ExportAnswer)
-async def post_export(body: ExportRequest, api: Api) -> Response:
+async def post_export(
+    request: Request, body: ExportRequest, api: Api, whole: Whole, caller: Asking
+) -> Response:
     """Ask for a file. It is made in the background; the answer, and its Location, say how far it is."""
     runner = _runner(api)
     options = runner.require()
@@ -128,6 +131,10 @@ async def post_export(body: ExportRequest, api: Api) -> Response:
         devices=tuple(dict.fromkeys(body.device)),
         simulated=body.simulated,
     )
+    require_known("kind", selection.kinds, api.catalogue.kind_of)
+    require_in_scope(request, whole, caller, "kind", body.kind, caller.scope.kinds)
+    for district in selection.districts:
+        require_in_scope(request, whole, caller, "district", district, caller.scope.districts)
     async with api.database.connection() as connection:
         kind, chosen = await select_one_kind(connection, api.catalogue, selection)
         estimated = await estimate_readings(connection, Extract(kind, chosen, start, end), now)
@@ -137,6 +144,8 @@ async def post_export(body: ExportRequest, api: Api) -> Response:
             stop=from_microseconds(end),
             format=body.format,
             rows_estimated=estimated,
+            requested_by=caller.prefix,
+            scope=caller.scope,
         )
         export = await add_export(connection, asked, options.max_waiting)
     if export is None:

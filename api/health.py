@@ -14,7 +14,7 @@ from api.description import problem
 from api.members import ANSWER
 from api.problems import ProblemError, unavailable
 from api.responses import answer
-from api.services import Api
+from api.services import Whole
 from api.telemetry import ApiMetrics
 from sensors.errors import AlatauError
 from storage.database import Edition, read_edition
@@ -55,7 +55,7 @@ async def get_health() -> Response:
 
 
 @router.get("/readyz", response_model=Readiness, responses={503: problem(503)})
-async def get_readiness(api: Api) -> Response:
+async def get_readiness(api: Whole) -> Response:
     """Tell whether requests can be answered, and if not, what is missing."""
     missing: list[str] = []
     edition = await _edition(api, missing)
@@ -71,7 +71,7 @@ async def get_readiness(api: Api) -> Response:
     return answer(_ready(edition, api.snapshot.version))
 
 
-async def _edition(api: Api, missing: list[str]) -> Edition | None:
+async def _edition(api: Whole, missing: list[str]) -> Edition | None:
     try:
         async with api.database.connection() as connection:
             return await read_edition(connection)

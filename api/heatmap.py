@@ -13,6 +13,7 @@ from pydantic import Field, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from api.access import Api
 from api.contract import PREFIX
 from api.formats import Format, wanted_format
 from api.members import ANSWER, End, Group, MetricName, Start, Unit, Warnings, Zone, described_as
@@ -29,7 +30,7 @@ from api.questions import (
 )
 from api.responses import answer
 from api.series_table import label_columns, labels, unit_of
-from api.services import Api, Services
+from api.services import Services
 from api.tables import JSON_OR_TABLE, Batch, Column, Labels, Table, Type, in_memory, table_response
 from sensors.times import format_timestamp, from_microseconds, to_microseconds
 from storage.buckets import boundaries, count_at_most, parse_step

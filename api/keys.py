@@ -9,31 +9,53 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 
+from storage.api_keys import Role, Scope
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the key, by its prefix and name, and what it may do and see."""
+
+    prefix: str
+    name: str
+    role: Role
+    scope: Scope
+
+    @property
+    def actor(self) -> str:
+        """Return who that is, for the record."""
+        return f"{self.prefix} ({self.name})"
+
 
 class KeyCache:
     """Remembers, for ``seconds``, at most ``size`` keys that were valid; only their hashes are kept.
 
-    A revoked key works that much longer; a new one works at once, because refusals are not remembered.
+    A new key works at once, because refusals are not remembered. A revoked one is forgotten when the database says so
+    (``forget``), and where that is not heard works that much longer.
     """
 
     def __init__(self, size: int, seconds: float, monotonic: Callable[[], float]) -> None:
         self._size = size
         self._seconds = seconds
         self._monotonic = monotonic
-        self._known: OrderedDict[bytes, tuple[float, str]] = OrderedDict()  # until when, and the name
+        self._known: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()  # until when, and whose it is
 
-    def name_of(self, key: str) -> str | None:
-        """Return the name of a key that was valid a moment ago, else None."""
-        expires, name = self._known.get(_digest(key), (0.0, ""))
-        return name if expires > self._monotonic() else None
+    def caller_of(self, key: str) -> Caller | None:
+        """Return whose a key is that was valid a moment ago, else None."""
+        known = self._known.get(_digest(key))
+        return known[1] if known and known[0] > self._monotonic() else None
 
-    def remember(self, key: str, name: str) -> None:
+    def remember(self, key: str, caller: Caller) -> None:
         """Note that a key is valid now; the oldest is forgotten."""
         digest = _digest(key)
-        self._known[digest] = (self._monotonic() + self._seconds, name)
+        self._known[digest] = (self._monotonic() + self._seconds, caller)
         self._known.move_to_end(digest)
         while len(self._known) > self._size:
             self._known.popitem(last=False)
+
+    def forget(self) -> None:
+        """Ask the database of every key again."""
+        self._known.clear()
 
 
 @dataclasses.dataclass(slots=True)

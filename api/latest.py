@@ -11,6 +11,7 @@ from pydantic import Field, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from api.access import Api
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.formats import Format, wanted_format
@@ -21,7 +22,7 @@ from api.parameters import refuse_paging, require_devices, require_known, split_
 from api.problems import invalid_parameter
 from api.responses import GEOJSON, answer, feature, feature_collection, next_page, point
 from api.selection import SelectionParameters, understand_selection
-from api.services import Api, Services
+from api.services import Services
 from api.tables import TABLE_FORMATS, Batch, Table, table_response
 from storage.latest_values import list_latest, now_changing
 from storage.selection import Selection

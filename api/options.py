@@ -7,6 +7,7 @@ import datetime as dt
 import pathlib
 from typing import Protocol
 
+from api.rates import Rate
 from sensors.topics import Topics
 
 
@@ -24,6 +25,10 @@ class ExportOptions:
     silent: dt.timedelta = dt.timedelta(seconds=30)  # after which a process that runs a job is taken for dead
     most_attempts: int = 3
     poll_seconds: float = 1.0  # between reports, and looks for jobs of other processes
+
+
+# A page of panels asks a dozen questions at once, and a program that reads a city page by page some hundreds.
+_PER_KEY, _PER_ADDRESS, _WRONG_KEYS = Rate(200, 2000), Rate(400, 4000), Rate(0.5, 20)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +54,9 @@ class ApiOptions:
     exports: ExportOptions | None = None
     max_concurrent_per_key: int = 8  # fewer than the pool has, so that one key cannot take all
     max_waiting_per_key: int = 32  # a page of panels asks them all at once
+    rate_per_key: Rate = _PER_KEY
+    rate_per_address: Rate = _PER_ADDRESS
+    rate_of_wrong_keys: Rate = _WRONG_KEYS  # of one address
     max_body_bytes: int = 1 << 20
     max_quality_readings: int = 2_000_000  # that one answer about quality looks at
 

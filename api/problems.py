@@ -24,6 +24,7 @@ class ProblemType(enum.Enum):
     """The closed set of problems: slug, status, title."""
 
     UNAUTHORIZED = ("unauthorized", 401, "An API key is required")
+    FORBIDDEN = ("forbidden", 403, "This key may not do that")
     NOT_FOUND = ("not-found", 404, "There is no such thing")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The method is not for this path")
     NOT_ACCEPTABLE = ("not-acceptable", 406, "No format that is accepted can be given")
@@ -34,7 +35,7 @@ class ProblemType(enum.Enum):
     UNKNOWN_PARAMETER = ("unknown-parameter", 422, "A parameter is not known")
     INVALID_BODY = ("invalid-body", 422, "The body is not valid")
     TOO_LARGE = ("too-large", 422, "The answer would be too large")
-    TOO_MANY = ("too-many-requests", 429, "Too many requests at once")
+    TOO_MANY = ("too-many-requests", 429, "Too many requests")
     INTERNAL = ("internal", 500, "The server failed")
     UNAVAILABLE = ("unavailable", 503, "The service is not available now")
     TIMEOUT = ("timeout", 504, "The query took too long")

@@ -10,6 +10,7 @@ from pydantic import Field, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from api.access import Api
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.formats import Format, wanted_format
@@ -20,7 +21,6 @@ from api.quality_table import quality_table
 from api.questions import RangeParameters
 from api.responses import answer, next_page
 from api.selection import understand_selection
-from api.services import Api
 from api.tables import JSON_OR_TABLE, table_response
 from sensors.times import DAY, SECOND, format_timestamp, from_microseconds, to_microseconds
 from storage.expected import By, expected_of

@@ -10,6 +10,7 @@ from pydantic import Field, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from api.access import Api
 from api.contract import PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.description import TRIED
@@ -20,7 +21,7 @@ from api.problems import invalid_parameter
 from api.reading_table import reading_batches, readings_table, select_one_kind, too_many_rows
 from api.responses import answer, as_times, next_page
 from api.selection import SelectionParameters, understand_selection
-from api.services import Api, Services
+from api.services import Services
 from api.tables import TABLE_FORMATS, Batch, table_response
 from sensors.times import format_timestamp, to_microseconds
 from storage.reading_stream import Extract, count_readings, estimate_readings

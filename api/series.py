@@ -10,6 +10,7 @@ from pydantic import Field, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from api.access import Api
 from api.contract import PREFIX
 from api.formats import Format, wanted_format
 from api.members import ANSWER, End, Start, Warnings, Zone
@@ -20,7 +21,7 @@ from api.responses import answer
 from api.series_request import SeriesParameters, SeriesRequest, understand
 from api.series_shape import SeriesGroup, as_groups, shape_all, warnings_of
 from api.series_table import series_table
-from api.services import Api, Services
+from api.services import Services
 from api.tables import JSON_OR_TABLE, table_response
 from sensors.sketch import RELATIVE_ERROR
 from sensors.times import format_timestamp, to_microseconds

@@ -9,14 +9,25 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from api.auditing import Auditor
 from api.database import Database
 from api.export_runner import ExportRunner
 from api.keys import KeyCache, KeyTurns
 from api.options import ApiOptions, DeviceAccounts
+from api.rates import Buckets
 from api.snapshot import CatalogueWatch
 from sensors.catalogue import Catalogue
 
 Clock = Callable[[], dt.datetime]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rates:
+    """How often each address and each key may ask, and an address be wrong."""
+
+    of_addresses: Buckets
+    of_keys: Buckets
+    of_wrong_keys: Buckets
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,6 +39,8 @@ class Services:
     snapshot: CatalogueWatch
     keys: KeyCache
     turns: KeyTurns
+    rates: Rates
+    auditor: Auditor
     accounts: DeviceAccounts | None
     exports: ExportRunner | None
     clock: Clock
@@ -48,4 +61,5 @@ async def services_of(request: Request) -> Services:
     return services
 
 
-Api = Annotated[Services, Depends(services_of)]
+# The services with the whole database; routes that need a key take ``api.access.Api``.
+Whole = Annotated[Services, Depends(services_of)]

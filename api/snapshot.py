@@ -1,9 +1,10 @@
-"""The API's snapshot of the catalogue, renewed when the database announces a new one."""
+"""What the database announces to the API: a new catalogue, of which it keeps a snapshot, and revoked keys."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 import structlog
 
@@ -11,6 +12,7 @@ from api.database import DATABASE_ERRORS
 from api.options import ApiOptions
 from api.problems import unavailable
 from sensors.catalogue import Catalogue
+from storage.api_keys import KEYS_CHANNEL
 from storage.catalogue import CATALOGUE_CHANNEL, load_catalogue
 from storage.database import connect
 
@@ -21,8 +23,9 @@ class CatalogueWatch:
     """Keeps the newest catalogue. ``run`` listens on a connection of its own and also asks now and then,
     because a notification is lost when the connection is."""
 
-    def __init__(self, options: ApiOptions) -> None:
+    def __init__(self, options: ApiOptions, on_keys_changed: Callable[[], None]) -> None:
         self._options = options
+        self._on_keys_changed = on_keys_changed
         self._current: tuple[int, Catalogue] | None = None
         self.attempted = asyncio.Event()
 
@@ -54,6 +57,9 @@ class CatalogueWatch:
             changed = asyncio.Event()
             connection.add_termination_listener(lambda *_: changed.set())
             await connection.add_listener(CATALOGUE_CHANNEL, lambda *_: changed.set())
+            await connection.add_listener(KEYS_CHANNEL, lambda *_: self._on_keys_changed())
+            # What was said while nobody listened is not heard any more.
+            self._on_keys_changed()
             while not connection.is_closed():
                 changed.clear()
                 self._current = await load_catalogue(connection)

@@ -12,6 +12,7 @@ from pydantic import Field, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
+from api.access import Api
 from api.contract import PREFIX
 from api.formats import Format, wanted_format
 from api.members import ANSWER, Count, End, Group, MetricName, Share, Start, Unit, Warnings
@@ -26,7 +27,6 @@ from api.questions import (
 )
 from api.responses import answer
 from api.series_table import labels, series_columns
-from api.services import Api
 from api.tables import JSON_OR_TABLE, Batch, Table, in_memory, table_response
 from sensors.times import format_timestamp, to_microseconds
 from storage.expected import By

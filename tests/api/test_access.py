@@ -5,12 +5,13 @@ import asyncio
 import httpx2
 import pytest
 
-from api.keys import KeyCache
-from storage.api_keys import generate_key, store_key
+from api.keys import Caller, KeyCache
+from storage.api_keys import WHOLE, Role, generate_key, store_key
 from tests.api.answers import problem
 from tests.api.conftest import Served
 from tests.cities import City
 
+ANNA = Caller("0123456789ab", "anna", Role.VIEWER, WHOLE)
 KEYED = [
     *("districts", "kinds", "metrics", "devices", "devices/air-1", "latest", "readings", "series"),
     *("dead-letters", "dead-letters/1", "gaps"),
@@ -72,18 +73,20 @@ async def test_a_revoked_key_is_refused_when_it_is_no_longer_remembered(
 def test_keys_are_remembered_for_their_time_and_no_longer() -> None:
     now = [100.0]
     cache = KeyCache(size=2, seconds=30, monotonic=lambda: now[0])
-    cache.remember("a", "anna")
-    assert cache.name_of("a") == "anna"
-    assert cache.name_of("b") is None
+    cache.remember("a", ANNA)
+    assert cache.caller_of("a") == ANNA
+    assert cache.caller_of("b") is None
     now[0] += 30
-    assert cache.name_of("a") is None
+    assert cache.caller_of("a") is None
 
 
 def test_the_memory_of_keys_is_bounded_and_forgets_the_oldest() -> None:
     cache = KeyCache(size=2, seconds=30, monotonic=lambda: 0.0)
     for key in ("a", "b", "a", "c"):
-        cache.remember(key, key)
-    assert [cache.name_of(key) for key in "abc"] == ["a", None, "c"]
+        cache.remember(key, ANNA)
+    assert [cache.caller_of(key) for key in "abc"] == [ANNA, None, ANNA]
+    cache.forget()
+    assert cache.caller_of("a") is None
 
 
 async def test_keyed_answers_are_for_one_client_and_asked_about_each_time(client: httpx2.AsyncClient) -> None:

@@ -1,0 +1,360 @@
+"""What a key with a scope sees: of every answer, by every id and parameter, exactly its part of the city."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+import gzip
+import itertools
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api.app import ApiOptions, create_app
+from api.options import ExportOptions
+from sensors.checks import Reason
+from sensors.times import to_microseconds
+from storage.api_keys import Role, Scope, generate_key, prefix_of, store_key
+from storage.corrections import Correction, Rescale, correct
+from storage.dead_letters import DeadLetter, insert_letters
+from storage.refresh import move_bound, refresh
+from storage.sequences import Numbers, enter_numbers
+from tests.api.answers import NOW, problem
+from tests.api.conftest import DEVICES, serve
+from tests.api.test_devices import Accounts
+from tests.cities import City
+
+SCOPES = {"gate": Scope(districts=("gate",)), "noise": Scope(kinds=("noise",))}
+# What says the same of the whole city.
+AS_PARAMETERS = {"gate": {"district": "gate"}, "noise": {"kind": "noise"}}
+SEEN = {"gate": {"air-1", "weather-1"}, "noise": {"sim-1"}}
+HIDDEN = {name: {device.id for device in DEVICES} - seen for name, seen in SEEN.items()}
+METRIC = {"air_quality": "pm2_5", "noise": "laeq", "traffic_flow": "speed", "weather": "temperature"}
+METRICS = ",".join(METRIC.values())
+RANGE = {"start": "-PT3H", "end": "now"}
+# Questions that take a district and a kind: a scope is the same as naming them.
+NARROWED: list[tuple[str, dict[str, str]]] = [
+    ("devices", {}),
+    ("latest", {}),
+    *(
+        ("series", {"metric": METRICS, "group_by": group, "step": step, "agg": agg, **RANGE})
+        for group in ("none", "kind", "district", "device")
+        for step, agg in (("PT5M", "avg,stddev,p90"), ("PT1H", "count,last"))
+    ),
+    ("series", {"metric": "temperature", "exact": "true", "compare": "-PT1H", **RANGE}),
+    ("series", {"metric": METRICS, "polygon": "76,43 78,43 78,44 76,44", **RANGE}),
+    ("series", {"metric": METRICS, "agg": "twa,increase", **RANGE}),
+    *(("top", {"metric": "temperature", "by": by, **RANGE}) for by in ("device", "district", "kind")),
+    *(
+        ("heatmap", {"metric": "temperature", "group_by": group, **RANGE})
+        for group in ("none", "device", "district")
+    ),
+    *(("quality", {"group_by": by, **RANGE}) for by in ("device", "district", "kind")),
+]
+OTHERS: list[tuple[str, dict[str, str]]] = [
+    ("districts", {}),
+    ("kinds", {}),
+    ("metrics", {}),
+    *(("readings", {"kind": kind, "format": "csv", **RANGE}) for kind in ("air_quality", "noise")),
+    ("dead-letters", {}),
+    ("gaps", {}),
+    ("corrections", {}),
+    ("exports", {}),
+]
+OF_A_DEVICE = ("latest", "readings", "quality", "dead-letters", "gaps", "corrections")
+OF_A_METRIC = ("series", "top", "heatmap")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Filled:
+    """The city with one of everything for each of two devices, and the keys' answers."""
+
+    city: City
+    client: httpx2.AsyncClient
+    keys: dict[str, str]
+    letters: dict[str, int]
+
+    async def ask(self, who: str, path: str, **parameters: str) -> httpx2.Response:
+        headers = {"X-API-Key": self.keys[who]}
+        return await self.client.get(f"/api/v1/{path}", params=parameters, headers=headers)
+
+
+@pytest.fixture(scope="module")
+async def filled(
+    city: City, options: ApiOptions, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Filled]:
+    keys = {"all": generate_key(), **{name: generate_key() for name in SCOPES}}
+    await store_key(city.owner, keys["all"], "all")
+    for name, scope in SCOPES.items():
+        await store_key(city.owner, keys[name], name, role=Role.OPERATOR, scope=scope)
+    for number, device in enumerate(DEVICES):
+        metric = METRIC[device.kind]
+        rows = [
+            (device.id, NOW - dt.timedelta(minutes=m), {metric: 10.0 * number + m % 7}) for m in range(1, 170)
+        ]
+        await city.write(device.kind, rows)
+    await move_bound(city.owner, list(METRIC), "Asia/Almaty", to_microseconds(NOW - dt.timedelta(hours=1)))
+    for kind in METRIC:
+        while not (await refresh(city.owner, city.catalogue.kind_of[kind])).is_done:
+            pass
+    letters = await _one_of_each(city)
+    exports = ExportOptions(tmp_path_factory.mktemp("exports"), poll_seconds=0.05)
+    application = create_app(
+        dataclasses.replace(options, exports=exports), accounts=Accounts(), clock=lambda: NOW
+    )
+    async with serve(application, None) as client:
+        yield Filled(city, client, keys, letters)
+
+
+async def _one_of_each(city: City) -> dict[str, int]:
+    """Give each device a refused message, a gap and a correction; return the numbers of the messages."""
+    now = to_microseconds(NOW)
+    for device in DEVICES:
+        number = city.number[device.id]
+        topic = f"alatau/v1/{device.id}/telemetry"
+        await insert_letters(
+            city.ingest, [DeadLetter(now, topic, b"{}", Reason.NO_METRICS, "empty", device_id=number)]
+        )
+        async with city.ingest.transaction():
+            await enter_numbers(
+                city.ingest,
+                Numbers(np.array([number], np.int32), *(np.array([n], np.int64) for n in (3, 3, 1))),
+            )
+        minute = now - 2 * 60_000_000
+        change = Rescale(METRIC[device.kind], offset=1.0)
+        await correct(
+            city.owner,
+            city.catalogue.kind_of[device.kind],
+            Correction(device.id, minute, minute + 1, change, who="test", why="calibration"),
+        )
+    await insert_letters(city.ingest, [DeadLetter(now, "no/device", b"{}", Reason.NO_METRICS, "empty")])
+    rows = await city.owner.fetch(
+        "SELECT id, dead_letter_id FROM alatau.dead_letter JOIN alatau.device USING (device_id)"
+    )
+    return {row["id"]: row["dead_letter_id"] for row in rows}
+
+
+async def require_the_part(filled: Filled, name: str) -> None:
+    """Hold all answers to a key with a scope against those to one without, which asks for the same part."""
+    for path, question in NARROWED:
+        parameters = narrowed(name, question)
+        part = await filled.ask(name, path, **parameters)
+        same = await filled.ask("all", path, **{**parameters, **AS_PARAMETERS[name]})
+        assert part.status_code == same.status_code == 200, (path, parameters, part.text, same.text)
+        assert _comparable(part) == _comparable(same), (path, parameters)
+        whole = await filled.ask(name, path, **question)
+        shown = {device for device in HIDDEN[name] if device in whole.text}
+        assert not shown, (path, question, shown)
+    for path, parameters in OTHERS:
+        answer = await filled.ask(name, path, **parameters)
+        if answer.status_code == 403:
+            continue  # it names a kind that is not in the scope
+        assert answer.status_code == 200, (path, parameters, answer.text)
+        shown = {device for device in HIDDEN[name] if device in answer.text}
+        assert not shown, (path, parameters, shown)
+
+
+def narrowed(name: str, question: dict[str, str]) -> dict[str, str]:
+    """Return a question of metrics that the part has: to name a kind that has not is refused."""
+    return {**question, "metric": "laeq"} if name == "noise" and "metric" in question else question
+
+
+async def require_all_parts(filled: Filled) -> None:
+    for name in SCOPES:
+        await require_the_part(filled, name)
+
+
+def _comparable(answer: httpx2.Response) -> Any:
+    document = answer.json()
+    document.pop("cursor", None)  # that of the whole is of another question
+    return document
+
+
+@pytest.mark.parametrize("name", SCOPES)
+async def test_every_answer_is_that_of_the_part(filled: Filled, name: str) -> None:
+    await require_the_part(filled, name)
+
+
+async def test_the_questions_are_about_every_path_that_is_read(filled: Filled) -> None:
+    described = (await filled.client.get("/openapi.json")).json()["paths"]
+    asked = {f"/api/v1/{path}" for path, _ in (*NARROWED, *OTHERS)}
+    by_number = {
+        "/api/v1/devices/{device}",
+        "/api/v1/dead-letters/{number}",
+        "/api/v1/exports/{number}",
+        "/api/v1/exports/{number}/file",
+    }
+    of_admins = {"/api/v1/keys", "/api/v1/audit"}
+    read = {path for path, methods in described.items() if "get" in methods and path.startswith("/api/v1/")}
+    assert read == asked | by_number | of_admins
+
+
+@pytest.mark.parametrize("table", ["alatau.device", "rollup.air_quality_5m_district"])
+async def test_without_the_policy_of_a_table_the_part_is_left(filled: Filled, table: str) -> None:
+    owner = filled.city.owner
+    await owner.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+    try:
+        with pytest.raises(AssertionError):
+            await require_all_parts(filled)
+    finally:
+        await owner.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+    await require_all_parts(filled)
+
+
+@pytest.mark.parametrize(("name", "path"), list(itertools.product(SCOPES, (*OF_A_DEVICE, *OF_A_METRIC))))
+async def test_a_device_outside_is_as_one_that_there_is_not(filled: Filled, name: str, path: str) -> None:
+    parameters = {"metric": METRICS.split(",")[0]} if path in OF_A_METRIC else {}
+    for device in HIDDEN[name]:
+        detail = problem(await filled.ask(name, path, device=device, **parameters), 422, "invalid-parameter")[
+            "detail"
+        ]
+        assert f'no device has the id "{device}"' in detail
+        assert not [other for other in HIDDEN[name] - {device} if other in detail]
+
+
+@pytest.mark.parametrize("name", SCOPES)
+async def test_things_outside_are_not_found_by_their_id(filled: Filled, name: str) -> None:
+    asked = await _post(filled, "all", "exports", kind="weather", format="csv.gz", **RANGE)
+    assert asked.status_code == 202, asked.text
+    other = asked.json()["id"]
+    paths = [f"exports/{other}", f"exports/{other}/file"]
+    for device in HIDDEN[name]:
+        paths += [f"devices/{device}", f"dead-letters/{filled.letters[device]}"]
+    for path in paths:
+        problem(await filled.ask(name, path), 404, "not-found")
+    deleted = await filled.client.delete(f"/api/v1/exports/{other}", headers={"X-API-Key": filled.keys[name]})
+    problem(deleted, 404, "not-found")
+    assert (await filled.ask("all", f"exports/{other}")).status_code == 200
+
+
+async def _post(filled: Filled, who: str, path: str, **body: Any) -> httpx2.Response:
+    return await filled.client.post(f"/api/v1/{path}", json=body, headers={"X-API-Key": filled.keys[who]})
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("devices", {"id": "new-1", "kind": "noise", "district": "growing"}),
+        ("devices", {"id": "new-2", "kind": "weather", "district": "gate"}),
+        ("exports", {"kind": "weather", "format": "csv.gz", **RANGE}),
+        ("exports", {"kind": "air_quality", "district": ["golden"], "format": "csv.gz", **RANGE}),
+    ],
+)
+async def test_nothing_is_made_outside(filled: Filled, path: str, body: dict[str, Any]) -> None:
+    refused = 0
+    for name in SCOPES:
+        answer = await _post(filled, name, path, **body)
+        if answer.status_code == 403:
+            problem(answer, 403, "forbidden")
+            refused += 1
+    assert refused
+
+
+@pytest.mark.parametrize("name", SCOPES)
+async def test_readings_outside_are_not_corrected(filled: Filled, name: str) -> None:
+    for device in HIDDEN[name]:
+        answer = await _post(
+            filled, name, "corrections", device=device, action="delete", why="mischief", **RANGE
+        )
+        problem(answer, 422, "invalid-parameter")
+
+
+async def test_an_export_holds_the_part(filled: Filled) -> None:
+    asked = await _post(filled, "gate", "exports", kind="air_quality", format="csv.gz", **RANGE)
+    assert asked.status_code == 202, asked.text
+    path = f"exports/{asked.json()['id']}"
+    state: dict[str, Any] = asked.json()
+    async with asyncio.timeout(30):
+        while state["state"] in ("waiting", "running"):
+            await asyncio.sleep(0.05)
+            state = (await filled.ask("gate", path)).json()
+    assert state["state"] == "ready", state
+    file = await filled.ask("gate", f"{path}/file")
+
+    text = gzip.decompress(file.content).decode()
+    assert "air-1" in text
+    assert "air-2" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "value"), [("gate", "district", "golden"), ("noise", "kind", "weather,noise")]
+)
+async def test_naming_what_is_outside_is_refused_and_put_on_record(
+    filled: Filled, name: str, parameter: str, value: str
+) -> None:
+    answer = await filled.ask(name, "latest", **{parameter: value})
+    document = problem(answer, 403, "forbidden")
+    assert SCOPES[name].districts is None or "gate" in document["detail"]
+    event = await _recorded(filled, "GET /api/v1/latest", str(prefix_of(filled.keys[name])))
+    assert event["outcome"] == "refused"
+    assert event["subject"].startswith(parameter)
+
+
+async def _recorded(filled: Filled, action: str, actor: str) -> dict[str, Any]:
+    """Wait for an event of the audit, and return the newest."""
+    events: list[dict[str, Any]] = []
+    async with asyncio.timeout(10):
+        while not events:
+            await asyncio.sleep(0.1)
+            events = (await filled.ask("all", "audit", action=action, actor=actor)).json()["events"]
+    return events[0]
+
+
+PLACES = st.sampled_from(
+    [
+        {},
+        {"bbox": "76,43,78,44"},
+        {"near": "77.0,43.48,5000"},
+        {"polygon": "76,43 78,43 77,44"},
+        {"tag": "pole:7"},
+    ]
+)
+QUESTION = st.fixed_dictionaries(
+    {
+        "metric": st.lists(st.sampled_from(list(METRIC.values())), min_size=1, max_size=4, unique=True).map(
+            ",".join
+        ),
+        "group_by": st.sampled_from(["none", "kind", "district", "device"]),
+        "agg": st.lists(
+            st.sampled_from(
+                ["avg", "min", "max", "sum", "count", "first", "last", "stddev", "p50", "twa", "increase"]
+            ),
+            min_size=1,
+            max_size=3,
+            unique=True,
+        ).map(",".join),
+        "step": st.sampled_from(["PT1M", "PT5M", "PT1H", "P1D", "auto"]),
+        "fill": st.sampled_from(["none", "null", "previous", "linear"]),
+        "start": st.sampled_from(["-PT3H", "-PT50M", "-P2D"]),
+    },
+    optional={
+        "exact": st.sampled_from(["true", "false"]),
+        "compare": st.just("-PT1H"),
+        "simulated": st.sampled_from(["true", "false"]),
+        "tz": st.sampled_from(["UTC", "Asia/Almaty"]),
+    },
+)
+
+
+async def test_no_combination_of_parameters_leaves_the_part(filled: Filled) -> None:
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    @settings(max_examples=60, database=None)
+    @given(st.sampled_from(sorted(SCOPES)), QUESTION, PLACES)
+    def collect(name: str, question: dict[str, str], place: dict[str, str]) -> None:
+        asked.append((name, narrowed(name, {**question, **place})))
+
+    collect()
+    for name, parameters in asked:
+        part = await filled.ask(name, "series", **parameters)
+        same = await filled.ask("all", "series", **{**parameters, **AS_PARAMETERS[name]})
+        assert part.status_code == same.status_code, (parameters, part.text)
+        if part.status_code == 200:
+            assert json.dumps(part.json()) == json.dumps(same.json()), parameters
