@@ -108,7 +108,7 @@ def _correct(range_: Range, why: str, action: Action, *, is_forced: bool, dry_ru
     if not why.strip():
         raise SettingsError("--why: say the reason; it stays on record")
     start, end = parse_range(range_.start, range_.end, time.time_ns() // 1000)
-    correction = Correction(range_.device, start, end, action, who=_user(), why=why, is_forced=is_forced)
+    correction = Correction(range_.device, start, end, action, who=user_name(), why=why, is_forced=is_forced)
     done = asyncio.run(_make(load_settings(), correction, dry_run=dry_run))
     counts = f"{done.changed:,} readings changed, {done.deleted:,} deleted"
     if done.number is None:
@@ -134,7 +134,7 @@ async def _make(settings: Settings, correction: Correction, *, dry_run: bool) ->
         return await (try_correction if dry_run else correct)(connection, kind, correction)
 
 
-def _user() -> str:
+def user_name() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have a number only

@@ -7,7 +7,7 @@ import pytest
 
 from cli.local import LocalStack
 from stack.ports import free_port
-from storage.api_keys import find_key_name, generate_key
+from storage.api_keys import WHOLE, Role, find_key, generate_key
 from storage.database import API_ROLE, INGEST_ROLE, MAINTENANCE_ROLE, OWNER_ROLE, connect
 from tests.cli.command import Alatau
 from tests.conftest import Database
@@ -44,8 +44,10 @@ async def test_a_superuser_address_makes_the_database_and_the_given_key_opens_th
         assert result.code == 0, result.errors
     connection = await connect(local_stack.database_url(API_ROLE, "test_migrate"), application="test")
     try:
-        assert await find_key_name(connection, key) == "given to alatau migrate"
-        assert await find_key_name(connection, generate_key()) is None
+        found = await find_key(connection, key)
+        assert found is not None
+        assert (found.name, found.role, found.scope) == ("given to alatau migrate", Role.ADMIN, WHOLE)
+        assert await find_key(connection, generate_key()) is None
     finally:
         await connection.close()
 
