@@ -195,3 +195,11 @@ async def test_a_stream_ends_when_its_client_goes_away(
             assert not left.is_set()
         async with asyncio.timeout(5):
             await left.wait()
+
+
+async def test_a_browser_is_told_to_run_nothing_of_an_answer(client: httpx2.AsyncClient) -> None:
+    for path, part in (("/api/v1/kinds", "default-src 'none'"), ("/docs", "default-src 'self'")):
+        headers = (await client.get(path)).headers
+        assert part in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")

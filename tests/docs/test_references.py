@@ -121,3 +121,10 @@ def test_a_decision_names_tests_that_there_are(page: object) -> None:
     tests = "\n".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
     for name in re.findall(r"`(test_\w+)`", read(str(page))):
         assert f"def {name}(" in tests
+
+
+def test_every_test_that_proves_something_is_there() -> None:
+    named = re.findall(r"`(tests/[a-z_/]+\.py)(?:::(\w+))?`", read("docs/security.md"))
+    assert len(named) > 20
+    for file, test in named:
+        assert f"def {test}" in (PROJECT / file).read_text(), (file, test)
