@@ -44,6 +44,7 @@ from api.formats import Format
 from api.keys import KeyCache, KeyTurns
 from api.options import ApiOptions, DeviceAccounts
 from api.rates import Buckets, Rate
+from api.reconciliation import Reconciliation
 from api.services import Clock, Rates, Services
 from api.snapshot import CatalogueWatch
 from api.telemetry import ApiMetrics
@@ -92,7 +93,7 @@ def create_app(
 ) -> FastAPI:
     """Return the application; its lifespan opens and closes the database.
 
-    Without ``accounts`` devices can't be registered. The database may be away: requests then are refused
+    Without ``accounts`` devices are neither registered nor changed. The database may be away: requests then are refused
     with 503 until it is there.
     """
     database = Database(options)
@@ -131,6 +132,7 @@ def create_app(
         lifespan=_lifespan,
     )
     app.state.services = services
+    app.state.reconciliation = Reconciliation(options, database, accounts, metrics) if accounts else None
     app.state.metrics = metrics
     problems.install(app)
     add_compress_type(problems.MEDIA_TYPE)
@@ -158,7 +160,8 @@ def create_app(
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
-    async with asyncio.TaskGroup() as group:
+    reconciliation: Reconciliation | None = app.state.reconciliation
+    async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(services.database.run(), name="api.database"),
             group.create_task(services.snapshot.run(), name="api.snapshot"),
@@ -166,6 +169,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         ]
         if services.exports is not None:
             tasks.append(group.create_task(services.exports.run(), name="api.exports"))
+        if services.accounts is not None and reconciliation is not None:
+            await stack.enter_async_context(services.accounts)
+            tasks.append(group.create_task(reconciliation.run(), name="api.reconciliation"))
         try:
             # One attempt each, whatever comes of it: the first requests then usually find all in place.
             await services.database.attempted.wait()

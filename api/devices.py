@@ -1,9 +1,11 @@
-"""Devices: listing them, one of them, registering a new one."""
+"""Devices: listing them, one of them, registering a new one; keeping one out, a new secret, deleting one."""
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import urllib.parse
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import orjson
@@ -16,12 +18,13 @@ from api.access import Api, Asking, act, require_in_scope
 from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.description import problem
+from api.keys import Caller
 from api.members import ANSWER, DeviceId, DistrictName, KindName, Moment, Next, Position, Seconds, Simulated
 from api.options import ApiOptions, DeviceAccounts
 from api.parameters import no_such_device, parse_moment, require_known
 from api.problems import ProblemError, ProblemType, unavailable
 from api.responses import answer, next_page
-from api.services import Whole
+from api.services import Services, Whole
 from broker.errors import BrokerError
 from broker.secrets import generate_secret, hash_secret
 from sensors.catalogue import Catalogue
@@ -30,7 +33,17 @@ from sensors.kinds import DeviceSpec, Kind
 from sensors.times import to_microseconds
 from sensors.topics import DEVICE_ID, Channel
 from storage.audit import record
-from storage.devices import Credential, Device, find_device, list_devices, register_devices
+from storage.devices import (
+    Credential,
+    Device,
+    delete_device,
+    disable_device,
+    enable_device,
+    find_device,
+    list_devices,
+    register_devices,
+    replace_credential,
+)
 from storage.kinds import Connection
 
 router = APIRouter(prefix=f"{PREFIX}/devices", tags=["devices"])
@@ -88,6 +101,7 @@ class DeviceAnswer(TypedDict):
         dict[str, bool | float | str], Field(description="What `tag` finds.", examples=[{"pole": 7.0}])
     ]
     registered_at: Moment
+    disabled: Annotated[bool, Field(description="The broker does not let it in.", examples=[False])]
 
 
 @with_config(ANSWER)
@@ -116,7 +130,7 @@ _FirstSteps = TypedDict(
 
 @with_config(ANSWER)
 class NewDeviceAnswer(DeviceAnswer, _FirstSteps):
-    """A device that was registered now."""
+    """A device with a new secret."""
 
 
 @router.get("", response_model=DevicesAnswer)
@@ -150,6 +164,7 @@ def _shape(device: Device) -> DeviceAnswer:
         "simulated": device.simulated,
         "metadata": device.metadata,
         "registered_at": device.registered_at,
+        "disabled": device.disabled_at is not None,
     }
 
 
@@ -171,21 +186,15 @@ async def get_device(device: str, api: Api) -> Response:
 @router.post("", status_code=201, response_model=NewDeviceAnswer, responses={409: problem(409)})
 async def post_device(request: Request, body: NewDevice, api: Api, whole: Whole, caller: Asking) -> Response:
     """Register a device at the database and at the broker. Its secret is in this answer and never again."""
-    if api.accounts is None:
-        raise unavailable(
-            "devices can't be registered: this API has no administrator's account at the broker; "
-            "set ALATAU_MQTT_URL and ALATAU_BROKER_ADMIN_PASSWORD and start it again",
-            retry_after_seconds=60,
-        )
+    accounts = _accounts_of(api)
     spec = _spec(body, api.catalogue, to_microseconds(api.clock()))
     require_in_scope(request, whole, caller, "kind", spec.kind, caller.scope.kinds)
     require_in_scope(request, whole, caller, "district", spec.district, caller.scope.districts)
     secret = generate_secret()
     async with api.database.connection() as connection, connection.transaction():
-        device = await _register(connection, spec, api.catalogue, secret, api.accounts)
+        device = await _register(connection, spec, api.catalogue, secret, accounts)
         await record(connection, [act(request, caller, "register device", spec.id)])
-    snippet = _publish_command(api.options, spec.id, secret, api.catalogue.kind_of[spec.kind])
-    content: NewDeviceAnswer = {**_shape(device), "secret": secret, "try": snippet}
+    content = _with_secret(api, device, secret)
     return answer(
         content,
         status=201,
@@ -205,11 +214,9 @@ async def _register(
     connection: Connection, spec: DeviceSpec, catalogue: Catalogue, secret: str, accounts: DeviceAccounts
 ) -> Device:
     """Register a device in the database and at the broker, or in neither."""
-    hashed = hash_secret(secret)
-    credential = Credential(hashed.salt, hashed.hash, hashed.iterations)
     async with connection.transaction():
         try:
-            added = await register_devices(connection, [spec], catalogue, {spec.id: credential})
+            added = await register_devices(connection, [spec], catalogue, {spec.id: _credential(secret)})
         except CatalogueError as error:
             raise ProblemError(ProblemType.INVALID_BODY, str(error)) from None
         if not added:
@@ -224,6 +231,91 @@ async def _register(
         except BrokerError as error:
             raise unavailable(f"the device was not registered: {error}") from error
     return device
+
+
+@router.post("/{device}/disable", response_model=DeviceAnswer)
+async def post_disable(request: Request, device: str, api: Api, caller: Asking) -> Response:
+    """Keep a device out of the broker. Its connection is cut at once; what it has sent stays."""
+    async with _changing(request, api, caller, device, "disable device") as (connection, accounts):
+        await disable_device(connection, device)
+        await accounts.disable_device(device)
+        changed = await require_device(connection, device)
+    return answer(_shape(changed))
+
+
+@router.post("/{device}/enable", response_model=DeviceAnswer)
+async def post_enable(request: Request, device: str, api: Api, caller: Asking) -> Response:
+    """Let a device in again that was disabled, with the secret that it has."""
+    async with _changing(request, api, caller, device, "enable device") as (connection, accounts):
+        await enable_device(connection, device)
+        await accounts.enable_device(device)
+        changed = await require_device(connection, device)
+    return answer(_shape(changed))
+
+
+@router.post("/{device}/secret", response_model=NewDeviceAnswer)
+async def post_secret(request: Request, device: str, api: Api, caller: Asking) -> Response:
+    """Give a device a new secret, which is in this answer and never again. The old one ends, and its connection."""
+    secret = generate_secret()
+    async with _changing(request, api, caller, device, "replace secret") as (connection, accounts):
+        await replace_credential(connection, device, _credential(secret))
+        await accounts.add_device(device, secret)
+        changed = await require_device(connection, device)
+        if changed.disabled_at is not None:
+            await accounts.disable_device(device)
+    return answer(_with_secret(api, changed, secret), headers={"Cache-Control": "no-store"})
+
+
+@router.delete("/{device}", status_code=204, responses={409: problem(409)})
+async def delete(request: Request, device: str, api: Api, caller: Asking) -> Response:
+    """Delete a device that never had a reading. One that had is refused with 409: disable it."""
+    async with _changing(request, api, caller, device, "delete device") as (connection, accounts):
+        if not await delete_device(connection, device):
+            raise ProblemError(
+                ProblemType.HAS_READINGS,
+                f'device "{device}" has, or had, readings, which belong to it; '
+                f"POST {router.prefix}/{urllib.parse.quote(device)}/disable keeps it out",
+            )
+        await accounts.delete_device(device)
+    return Response(status_code=204)
+
+
+@contextlib.asynccontextmanager
+async def _changing(
+    request: Request, api: Services, caller: Caller, device: str, action: str
+) -> AsyncIterator[tuple[Connection, DeviceAccounts]]:
+    """Lend database and broker to a change of a device: of both, on record, or of neither.
+
+    The broker comes last, so that only the commit can fail after it; the same request again mends that.
+    """
+    accounts = _accounts_of(api)
+    async with api.database.connection() as connection, connection.transaction():
+        await require_device(connection, device)
+        await record(connection, [act(request, caller, action, device)])
+        try:
+            yield connection, accounts
+        except BrokerError as error:
+            raise unavailable(f"nothing was changed: {error}") from error
+
+
+def _accounts_of(api: Services) -> DeviceAccounts:
+    if api.accounts is None:
+        raise unavailable(
+            "devices can't be registered or changed: this API has no administrator's account at the broker; "
+            "set ALATAU_MQTT_URL and ALATAU_BROKER_ADMIN_PASSWORD and start it again",
+            retry_after_seconds=60,
+        )
+    return api.accounts
+
+
+def _credential(secret: str) -> Credential:
+    hashed = hash_secret(secret)
+    return Credential(hashed.salt, hashed.hash, hashed.iterations)
+
+
+def _with_secret(api: Services, device: Device, secret: str) -> NewDeviceAnswer:
+    snippet = _publish_command(api.options, device.id, secret, api.catalogue.kind_of[device.kind])
+    return {**_shape(device), "secret": secret, "try": snippet}
 
 
 def _publish_command(options: ApiOptions, device: str, secret: str, kind: Kind) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import pathlib
-from typing import Protocol
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 from api.rates import Rate
+from broker.drift import Account, Drift
 from sensors.topics import Topics
 
 
@@ -43,6 +46,7 @@ class ApiOptions:
     key_cache_size: int = 1024
     catalogue_poll_seconds: float = 30.0  # in case a notification is lost
     retry_seconds: float = 1.0
+    accounts_poll_seconds: float = 600.0  # between comparisons of the broker's accounts with the device table
     topics: Topics = dataclasses.field(default_factory=Topics)
     mqtt_url: str = "mqtt://127.0.0.1:1883"
     mqtt_ca: str | None = None
@@ -61,13 +65,37 @@ class ApiOptions:
     max_quality_readings: int = 2_000_000  # that one answer about quality looks at
 
 
-class DeviceAccounts(Protocol):
-    """The broker's accounts of devices, as far as registering one needs them."""
+class DeviceAccounts(AbstractAsyncContextManager[Any], Protocol):
+    """The broker's accounts of devices; whoever serves the application opens and closes them.
+
+    Each act returns when the broker knows it, and may block for some seconds. Raises BrokerError, after which it may
+    or may not have been done: the caller may repeat it.
+    """
 
     async def add_device(self, device: str, secret: str, /) -> None:
-        """Let a device in with its secret; one that is there already gets this secret.
+        """Let a device in with its secret; one that is there already gets this secret, and its session ends."""
+        ...
 
-        Returns when the broker knows it, and may block for some seconds. Raises BrokerError, after which the
-        device may or may not be known: the caller may repeat it.
-        """
+    async def disable_device(self, device: str, /) -> None:
+        """Keep a device out; its session ends."""
+        ...
+
+    async def enable_device(self, device: str, /) -> None:
+        """Let a device in again."""
+        ...
+
+    async def delete_device(self, device: str, /) -> None:
+        """Take a device's account away; its session ends."""
+        ...
+
+    async def connected(self, after: int, /) -> int:
+        """Wait until the broker has been connected to more often than ``after`` times; return how often."""
+        ...
+
+    async def list_devices(self) -> Iterable[Account]:
+        """Return the accounts that devices have."""
+        ...
+
+    async def repair(self, drift: Drift, /) -> int:
+        """Mend of these deviations what can be while the broker runs; return how many those were."""
         ...

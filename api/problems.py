@@ -29,6 +29,7 @@ class ProblemType(enum.Enum):
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The method is not for this path")
     NOT_ACCEPTABLE = ("not-acceptable", 406, "No format that is accepted can be given")
     CONFLICT = ("conflict", 409, "It exists already")
+    HAS_READINGS = ("has-readings", 409, "It has readings")
     NOT_READY = ("not-ready", 409, "It is not ready")
     BODY_TOO_LARGE = ("body-too-large", 413, "The body is too large")
     INVALID_PARAMETER = ("invalid-parameter", 422, "A parameter is not valid")

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from broker.drift import Deviation, Drift
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -32,8 +34,24 @@ class ApiMetrics:
         used.set_function(in_use)
         size = Gauge("alatau_api_database_connections_max", "Size of the pool.", registry=registry)
         size.set(pool_size)
+        drift = Gauge(
+            "alatau_api_account_drift",
+            "Accounts of devices at the broker that deviated from the device table when last compared.",
+            ["deviation"],
+            registry=registry,
+        )
+        self._drift = {deviation: drift.labels(deviation.value) for deviation in Deviation}
+        self._repaired = Counter(
+            "alatau_api_accounts_repaired", "Accounts of devices mended at the broker.", registry=registry
+        )
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request under its route's template: paths themselves are without bound."""
         self._requests.labels(method if method in _METHODS else "OTHER", route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def note_drift(self, drift: Drift, repaired: int) -> None:
+        """Note what a comparison of the broker's accounts has found, and how much of it was mended."""
+        for deviation, devices in drift.items():
+            self._drift[deviation].set(len(devices))
+        self._repaired.inc(repaired)

@@ -1,7 +1,7 @@
 """Who may do what at the broker: roles, service accounts, and the file of dynamic security made of them.
 
-Devices get no rules of their own: the pattern rules of the access file hold for each user name, so that a
-device needs nothing but a client entry, and 100,000 of them share four lines.
+What a device may publish and receive is said by the pattern rules of the access file, which hold for each user name:
+100,000 devices share a few lines, and one role that says what no device may.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ class Service(enum.StrEnum):
     SIMULATOR = "alatau-simulator"
 
 
+DEVICE_ROLE = "alatau-device"
+
+
 class Hashed(Protocol):
     """A hashed secret, wherever it comes from: made here or read from the device table."""
 
@@ -37,12 +40,20 @@ class Hashed(Protocol):
     def iterations(self) -> int: ...
 
 
+class DeviceSecret(Hashed, Protocol):
+    """A device's hashed secret, and whether the device is kept out."""
+
+    @property
+    def is_disabled(self) -> bool: ...
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rule:
-    """One access rule of a role; ``kind`` is dynamic security's name of what it allows."""
+    """One access rule of a role; ``acltype`` is dynamic security's name of what it is about."""
 
-    kind: str
+    acltype: str
     topic: str
+    allow: bool = True
 
 
 def _roles(topics: Topics) -> dict[str, list[Rule]]:
@@ -75,6 +86,9 @@ def _roles(topics: Topics) -> dict[str, list[Rule]]:
             Rule("subscribePattern", topics.every(Channel.STORED)),
             Rule("publishClientReceive", topics.every(Channel.STORED)),
         ],
+        # The access file refuses no subscription; what it lets nobody read is not delivered. But of what goes to the
+        # share of ingest's workers, a device that had joined them would be given its part, and that would be gone.
+        DEVICE_ROLE: [Rule("subscribePattern", "$share/#", allow=False)],
     }
 
 
@@ -86,18 +100,27 @@ def access_file(topics: Topics) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _client(username: str, secret: Hashed, role: str | None) -> dict[str, Any]:
-    client: dict[str, Any] = {
+def _client(username: str, secret: Hashed, role: str) -> dict[str, Any]:
+    return {
         "username": username,
         "password": base64.b64encode(secret.hash).decode(),
         "salt": base64.b64encode(secret.salt).decode(),
         "iterations": secret.iterations,
+        "roles": [{"rolename": role}],
     }
-    return client | {"roles": [{"rolename": role}]} if role else client
+
+
+def _device(device: str, secret: DeviceSecret) -> dict[str, Any]:
+    # With another client id it is not let in: so nobody ends, or takes over, the session of somebody else.
+    return {
+        **_client(device, secret, DEVICE_ROLE),
+        "clientid": device,
+        "disabled": secret.is_disabled,
+    }
 
 
 def dynamic_security_file(
-    topics: Topics, services: Mapping[Service, HashedSecret], devices: Iterable[tuple[str, Hashed]]
+    topics: Topics, services: Mapping[Service, HashedSecret], devices: Iterable[tuple[str, DeviceSecret]]
 ) -> bytes:
     """Return the whole file of the dynamic-security plugin: a fleet is loaded at once, not by commands.
 
@@ -113,13 +136,13 @@ def dynamic_security_file(
         "roles": [
             {
                 "rolename": role,
-                "acls": [{"acltype": rule.kind, "topic": rule.topic, "allow": True} for rule in rules],
+                "acls": [dataclasses.asdict(rule) for rule in rules],
             }
             for role, rules in _roles(topics).items()
         ],
         "clients": [
             *(_client(service, secret, service) for service, secret in services.items()),
-            *(_client(device, secret, None) for device, secret in devices),
+            *(_device(device, secret) for device, secret in devices),
         ],
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)

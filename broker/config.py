@@ -7,7 +7,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Mapping
 
-from broker.accounts import Hashed, Service, access_file, dynamic_security_file
+from broker.accounts import DeviceSecret, Service, access_file, dynamic_security_file
 from broker.secrets import HashedSecret
 from sensors.topics import Topics
 
@@ -89,7 +89,7 @@ def write_broker_files(
     options: BrokerOptions,
     topics: Topics,
     services: Mapping[Service, HashedSecret],
-    devices: Iterable[tuple[str, Hashed]],
+    devices: Iterable[tuple[str, DeviceSecret]],
 ) -> None:
     """Write what Mosquitto reads at its start, from what we hold: configuration, rules, accounts.
 

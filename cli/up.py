@@ -128,7 +128,7 @@ def first_reading_command(city: City) -> str:
     client = city.servers.mosquitto_pub
     secret = city.local.secrets.sample_device_secret
     return (
-        f"{client} -h {host} -p {port} -V 5 -q 1 -u {SAMPLE_DEVICE} -P {secret} "
+        f"{client} -h {host} -p {port} -V 5 -q 1 -i {SAMPLE_DEVICE} -u {SAMPLE_DEVICE} -P {secret} "
         f'-t {topic} -m \'{{"pm2_5": 12.5, "temperature": -3.1}}\''
     )
 

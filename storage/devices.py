@@ -16,16 +16,20 @@ from storage.kinds import Connection
 from storage.rollup_marks import note_move
 
 DEVICES_CHANNEL = "alatau_devices"
+_ACCOUNTS = (
+    "hashtext('alatau.accounts')"  # the lock of who changes the broker's accounts, and who compares them
+)
 DEVICES_CHANGED = "changed"  # what it says when known devices changed; nothing, when new ones were added
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Credential:
-    """A device's password as it is stored: PBKDF2-HMAC-SHA512."""
+    """A device's password as it is stored, PBKDF2-HMAC-SHA512, and whether the broker lets it in."""
 
     salt: bytes
     hash: bytes
     iterations: int
+    is_disabled: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class Device:
     simulated: bool
     metadata: dict[str, Any]
     registered_at: dt.datetime
+    disabled_at: dt.datetime | None
 
 
 async def register_devices(
@@ -58,7 +63,7 @@ async def register_devices(
         return {}
     rows = []
     for spec in specs:
-        validate_device(spec, catalogue)
+        check_device(spec, catalogue)
         credential = (credentials or {}).get(spec.id)
         rows.append(
             {
@@ -76,8 +81,15 @@ async def register_devices(
                 "iterations": credential.iterations if credential else None,
             }
         )
+    await _change_accounts(connection)
     added = await connection.fetch("SELECT new_device_id, new_id FROM alatau.register_devices($1)", rows)
     return {row["new_id"]: row["new_device_id"] for row in added}
+
+
+def check_device(spec: DeviceSpec, catalogue: Catalogue) -> None:
+    """Raise CatalogueError, naming the field, if a device can't be registered."""
+    validate_device(spec, catalogue)
+    _installed(spec)
 
 
 def _interval_seconds(spec: DeviceSpec, catalogue: Catalogue) -> float:
@@ -134,7 +146,7 @@ async def update_devices(connection: Connection, specs: Sequence[DeviceSpec], ca
 
 _SELECT = """
     SELECT device_id, id, kind, district, longitude, latitude, interval_seconds, installed, simulated,
-           metadata, registered_at
+           metadata, registered_at, disabled_at
     FROM alatau.device
 """
 
@@ -152,6 +164,7 @@ def _device(row: Any) -> Device:
         simulated=row["simulated"],
         metadata=row["metadata"],
         registered_at=row["registered_at"],
+        disabled_at=row["disabled_at"],
     )
 
 
@@ -205,24 +218,67 @@ async def find_routes(connection: Connection, devices: Sequence[str]) -> list[tu
 async def load_credentials(connection: Connection) -> dict[str, Credential]:
     """Return the stored password of every device that has one, by its id; only the owner's role may."""
     rows = await connection.fetch(
-        "SELECT id, salt, hash, iterations FROM alatau.device_credential JOIN alatau.device USING (device_id)"
-    )
-    return {row["id"]: Credential(row["salt"], row["hash"], row["iterations"]) for row in rows}
-
-
-async def replace_credential(connection: Connection, device_id: int, credential: Credential) -> None:
-    """Give a device another password; the old one is no longer stored."""
-    await connection.execute(
         """
-        INSERT INTO alatau.device_credential (device_id, salt, hash, iterations) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (device_id) DO UPDATE SET salt = EXCLUDED.salt, hash = EXCLUDED.hash,
-            iterations = EXCLUDED.iterations, created_at = now()
-        """,
-        device_id,
+        SELECT id, salt, hash, iterations, disabled_at IS NOT NULL AS is_disabled
+        FROM alatau.device_credential JOIN alatau.device USING (device_id)
+        """
+    )
+    return {
+        row["id"]: Credential(row["salt"], row["hash"], row["iterations"], row["is_disabled"]) for row in rows
+    }
+
+
+async def hold_accounts(connection: Connection) -> dict[str, bool]:
+    """Return the id of every device that has a password, with whether the broker shall keep it out.
+
+    In a transaction; nobody changes an account until that ends.
+    """
+    await connection.execute(f"SELECT pg_advisory_xact_lock({_ACCOUNTS})")
+    rows = await connection.fetch(
+        """
+        SELECT id, disabled_at IS NOT NULL AS is_disabled
+        FROM alatau.device JOIN alatau.device_credential USING (device_id)
+        """
+    )
+    return {row["id"]: row["is_disabled"] for row in rows}
+
+
+async def _change_accounts(connection: Connection) -> None:
+    """Let nobody compare the broker's accounts with the table before this transaction has ended: it changes both."""
+    await connection.execute(f"SELECT pg_advisory_xact_lock_shared({_ACCOUNTS})")
+
+
+async def replace_credential(connection: Connection, device: str, credential: Credential) -> None:
+    """Give a device another password; the old one is no longer stored."""
+    await _change_accounts(connection)
+    await connection.execute(
+        "SELECT alatau.replace_credential($1, $2, $3, $4)",
+        device,
         credential.salt,
         credential.hash,
         credential.iterations,
     )
+
+
+async def disable_device(connection: Connection, device: str) -> None:
+    """Keep a device out of the broker; once more changes nothing."""
+    await _change_accounts(connection)
+    await connection.execute("SELECT alatau.disable_device($1)", device)
+
+
+async def enable_device(connection: Connection, device: str) -> None:
+    """Let a device in again; once more changes nothing."""
+    await _change_accounts(connection)
+    await connection.execute("SELECT alatau.enable_device($1)", device)
+
+
+async def delete_device(connection: Connection, device: str) -> bool:
+    """Delete a device that is there and never had a reading; return False, and leave it, when it had one.
+
+    Refused messages of it stay, as of no device.
+    """
+    await _change_accounts(connection)
+    return bool(await connection.fetchval("SELECT alatau.delete_device($1)", device))
 
 
 async def oldest_simulated_latest(connection: Connection) -> dt.datetime | None:

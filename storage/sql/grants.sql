@@ -15,6 +15,10 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON alatau.sequence_gap TO alatau_ingest;
 GRANT SELECT ON alatau.sequence, alatau.sequence_gap TO alatau_api;
 GRANT SELECT ON alatau.dead_letter, alatau.latest, alatau.api_key TO alatau_api;
 GRANT EXECUTE ON FUNCTION alatau.register_devices(jsonb) TO alatau_api;
+GRANT EXECUTE ON FUNCTION alatau.disable_device(text), alatau.enable_device(text), alatau.delete_device(text),
+    alatau.replace_credential(text, bytea, bytea, int) TO alatau_api, alatau_scoped;
+-- Who has an account at the broker; not its password.
+GRANT SELECT (device_id) ON alatau.device_credential TO alatau_api;
 
 GRANT SELECT ON alatau.rollup_progress TO alatau_ingest, alatau_api;
 GRANT INSERT ON alatau.rollup_dirty TO alatau_ingest;

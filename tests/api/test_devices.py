@@ -2,31 +2,73 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 import orjson
 import pytest
 
+from broker.drift import Account, Deviation, Drift
 from broker.errors import BrokerError
 from cli.local import LocalStack
+from sensors.times import to_microseconds
+from storage.corrections import Correction, Delete, correct
 from storage.devices import load_credentials
-from tests.api.answers import every_page, fetch, problem
+from tests.api.answers import NOW, every_page, fetch, problem
 from tests.api.conftest import DEVICES, Served
 from tests.cities import City
 
 
 class Accounts:
-    """The broker as a list; it fails if told to."""
+    """The broker as a dictionary of secrets; it fails if told to.
+
+    Nobody compares it with the table, because it never connects.
+    """
 
     def __init__(self, error: BrokerError | None = None) -> None:
         self.error = error
         self.added: dict[str, str] = {}
+        self.disabled: set[str] = set()
 
-    async def add_device(self, device: str, secret: str) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    def _fail_if_told(self) -> None:
         if self.error:
             raise self.error
+
+    async def add_device(self, device: str, secret: str) -> None:
+        self._fail_if_told()
         self.added[device] = secret
+
+    async def disable_device(self, device: str) -> None:
+        self._fail_if_told()
+        self.disabled.add(device)
+
+    async def enable_device(self, device: str) -> None:
+        self._fail_if_told()
+        self.disabled.discard(device)
+
+    async def delete_device(self, device: str) -> None:
+        self._fail_if_told()
+        self.added.pop(device, None)
+
+    async def connected(self, _after: int) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    async def list_devices(self) -> list[Account]:
+        return [Account(device, device, device in self.disabled) for device in self.added]
+
+    async def repair(self, drift: Drift) -> int:
+        for device in drift[Deviation.UNKNOWN]:
+            self.added.pop(device)
+        self.disabled |= set(drift[Deviation.ENABLED])
+        self.disabled -= set(drift[Deviation.DISABLED])
+        return sum(len(devices) for deviation, devices in drift.items() if deviation != Deviation.MISSING)
 
 
 def body(name: str, **changes: Any) -> dict[str, Any]:
@@ -67,6 +109,7 @@ async def test_a_device_is_shown_with_all_that_is_known_of_it(client: httpx2.Asy
         "installed": "2025-01-01T00:00:00Z",
         "simulated": False,
         "metadata": {},
+        "disabled": False,
     }
 
 
@@ -183,3 +226,116 @@ async def test_a_body_that_is_no_json_is_refused(application: Served) -> None:
             "/api/v1/devices", content=b"{", headers={"Content-Type": "application/json"}
         )
     assert "JSON" in problem(response, 422, "invalid-body")["detail"]
+
+
+async def test_a_disabled_device_is_shown_so_until_it_is_enabled(application: Served, city: City) -> None:
+    accounts = Accounts()
+    async with application(accounts=accounts) as client:
+        await client.post("/api/v1/devices", json=body("life-1"))
+        for _ in range(2):  # once more changes nothing
+            disabled = await client.post("/api/v1/devices/life-1/disable")
+            assert (disabled.status_code, disabled.json()["disabled"]) == (200, True)
+        assert accounts.disabled == {"life-1"}
+        assert (await load_credentials(city.owner))["life-1"].is_disabled
+        enabled = await client.post("/api/v1/devices/life-1/enable")
+        assert (enabled.status_code, enabled.json()["disabled"]) == (200, False)
+        assert (await fetch(client, "devices/life-1"))["disabled"] is False
+    assert accounts.disabled == set()
+
+
+async def test_a_new_secret_replaces_the_old_one(application: Served, city: City) -> None:
+    accounts = Accounts()
+    async with application(accounts=accounts) as client:
+        old = (await client.post("/api/v1/devices", json=body("life-2"))).json()["secret"]
+        stored = (await load_credentials(city.owner))["life-2"]
+        answer = (await client.post("/api/v1/devices/life-2/secret")).json()
+    assert accounts.added == {"life-2": answer["secret"]}
+    assert answer["secret"] != old
+    assert answer["secret"] in answer["try"]
+    assert (await load_credentials(city.owner))["life-2"] != stored
+
+
+async def test_a_disabled_device_stays_out_with_its_new_secret(application: Served) -> None:
+    accounts = Accounts()
+    async with application(accounts=accounts) as client:
+        await client.post("/api/v1/devices", json=body("life-3"))
+        await client.post("/api/v1/devices/life-3/disable")
+        accounts.disabled.clear()  # as of an account that the broker had to make anew
+        assert (await client.post("/api/v1/devices/life-3/secret")).json()["disabled"] is True
+    assert accounts.disabled == {"life-3"}
+
+
+async def test_a_device_without_readings_is_deleted_and_its_id_is_free(application: Served) -> None:
+    accounts = Accounts()
+    async with application(accounts=accounts) as client:
+        await client.post("/api/v1/devices", json=body("life-4"))
+        assert (await client.delete("/api/v1/devices/life-4")).status_code == 204
+        assert accounts.added == {}
+        problem(await client.get("/api/v1/devices/life-4"), 404, "not-found")
+        problem(await client.delete("/api/v1/devices/life-4"), 404, "not-found")
+        assert (await client.post("/api/v1/devices", json=body("life-4"))).status_code == 201
+
+
+@pytest.mark.parametrize("kept", ["readings", "latest", "corrections"])
+async def test_a_device_that_had_readings_is_not_deleted(application: Served, city: City, kept: str) -> None:
+    name, accounts = f"measured-{kept}", Accounts()
+    async with application(accounts=accounts) as client:
+        await client.post("/api/v1/devices", json=body(name))
+        number = await city.owner.fetchval("SELECT device_id FROM alatau.device WHERE id = $1", name)
+        city.number[name] = number
+        await city.write("air_quality", [(name, NOW, {"pm2_5": 1.0})])
+        if kept == "corrections":
+            end = to_microseconds(NOW) + 1
+            deletion = Correction(name, end - 1, end, Delete(None), who="test", why="a test's")
+            await correct(city.owner, city.catalogue.kind_of["air_quality"], deletion)
+        # One of them alone is enough: readings grow old, and latest values are written a moment after them.
+        if kept != "latest":
+            await city.owner.execute("DELETE FROM alatau.latest WHERE device_id = $1", number)
+        if kept != "readings":
+            await city.owner.execute("DELETE FROM reading.air_quality WHERE device_id = $1", number)
+        document = problem(await client.delete(f"/api/v1/devices/{name}"), 409, "has-readings")
+        assert f"/api/v1/devices/{name}/disable" in document["detail"]
+        assert (await client.get(f"/api/v1/devices/{name}")).status_code == 200
+    assert name in accounts.added
+
+
+CHANGES = [("POST", "/disable"), ("POST", "/enable"), ("POST", "/secret"), ("DELETE", "")]
+
+
+@pytest.mark.parametrize(("method", "path"), CHANGES)
+async def test_a_change_that_the_broker_refused_is_not_in_the_database_and_not_on_record(
+    application: Served, city: City, method: str, path: str
+) -> None:
+    accounts, name = Accounts(), f"refused{path.replace('/', '-')}"
+    async with application(accounts=accounts) as client:
+        await client.post("/api/v1/devices", json=body(name))
+        before = (await load_credentials(city.owner))[name]
+        accounts.error = BrokerError("no broker at 127.0.0.1:1; start it")
+        response = await client.request(method, f"/api/v1/devices/{name}{path}")
+        assert "start it" in problem(response, 503, "unavailable")["detail"]
+        assert (await load_credentials(city.owner))[name] == before
+    assert await _recorded(city, name) == ["register device"]
+
+
+async def test_every_change_is_on_record(application: Served, city: City) -> None:
+    async with application(accounts=Accounts()) as client:
+        await client.post("/api/v1/devices", json=body("recorded"))
+        for method, path in CHANGES:
+            answer = await client.request(method, f"/api/v1/devices/recorded{path}")
+            assert answer.status_code < 300, answer.text
+    acts = ["register device", "disable device", "enable device", "replace secret", "delete device"]
+    assert await _recorded(city, "recorded") == acts
+
+
+async def _recorded(city: City, device: str) -> list[str]:
+    rows = await city.owner.fetch(
+        "SELECT action FROM alatau.audit WHERE subject = $1 ORDER BY audit_id", device
+    )
+    return [row["action"] for row in rows]
+
+
+@pytest.mark.parametrize(("method", "path"), CHANGES)
+async def test_a_device_that_is_not_there_is_not_changed(application: Served, method: str, path: str) -> None:
+    async with application(accounts=Accounts()) as client:
+        document = problem(await client.request(method, f"/api/v1/devices/air1{path}"), 404, "not-found")
+    assert document["nearest"] == "air-1"

@@ -26,7 +26,11 @@ NEEDED = {
         *("GET /readings", "GET /corrections", "GET /gaps", "GET /exports", "POST /exports"),
         *("GET /exports/{number}", "DELETE /exports/{number}", "GET /exports/{number}/file"),
     },
-    Role.OPERATOR: {"POST /devices", "POST /corrections", "GET /dead-letters", "GET /dead-letters/{number}"},
+    Role.OPERATOR: {
+        *("POST /devices", "DELETE /devices/{device}"),
+        *(f"POST /devices/{{device}}/{change}" for change in ("disable", "enable", "secret")),
+        *("POST /corrections", "GET /dead-letters", "GET /dead-letters/{number}"),
+    },
     Role.ADMIN: {"GET /keys", "POST /keys", "DELETE /keys/{prefix}", "GET /audit"},
 }
 DESCRIBED = {

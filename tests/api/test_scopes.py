@@ -28,7 +28,7 @@ from storage.refresh import move_bound, refresh
 from storage.sequences import Numbers, enter_numbers
 from tests.api.answers import NOW, problem
 from tests.api.conftest import DEVICES, serve
-from tests.api.test_devices import Accounts
+from tests.api.test_devices import CHANGES, Accounts
 from tests.cities import City
 
 SCOPES = {"gate": Scope(districts=("gate",)), "noise": Scope(kinds=("noise",))}
@@ -255,6 +255,17 @@ async def test_nothing_is_made_outside(filled: Filled, path: str, body: dict[str
             problem(answer, 403, "forbidden")
             refused += 1
     assert refused
+
+
+@pytest.mark.parametrize("name", SCOPES)
+async def test_devices_outside_are_not_changed(filled: Filled, name: str) -> None:
+    headers = {"X-API-Key": filled.keys[name]}
+    for device, (method, path) in itertools.product(HIDDEN[name], CHANGES):
+        answer = await filled.client.request(method, f"/api/v1/devices/{device}{path}", headers=headers)
+        problem(answer, 404, "not-found")
+    for device in SEEN[name]:
+        for change in ("disable", "enable"):
+            assert (await _post(filled, name, f"devices/{device}/{change}")).status_code == 200
 
 
 @pytest.mark.parametrize("name", SCOPES)

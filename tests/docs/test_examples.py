@@ -126,9 +126,8 @@ def _request(command: str, environment: dict[str, str]) -> httpx2.Request:
     headers = dict(header.split(": ", 1) for header in _option(arguments, "-H"))
     body = _option(arguments, "-d")
     (url,) = [word for word in arguments if word.startswith("http")]
-    return httpx2.Request(
-        "POST" if body else "GET", url, headers=headers, content=body[0].encode() if body else None
-    )
+    (method,) = _option(arguments, "-X") or ["POST" if body else "GET"]
+    return httpx2.Request(method, url, headers=headers, content=body[0].encode() if body else None)
 
 
 CURL = [command for _, command in SHELL if command.startswith("curl")]
@@ -194,7 +193,8 @@ async def city(local_stack: LocalStack) -> AsyncIterator[Documented]:
     spec = DeviceSpec(SAMPLE_DEVICE, "air_quality", "gate")
     credential = Credential(hashed.salt, hashed.hash, hashed.iterations)
     await register_devices(owner, [spec], catalogue, {SAMPLE_DEVICE: credential})
-    await local_stack.admin.add_device(SAMPLE_DEVICE, secret)
+    async with local_stack.admin as admin:
+        await admin.add_device(SAMPLE_DEVICE, secret)
     session = SessionOptions(
         "127.0.0.1",
         local_stack.ports.mqtt,

@@ -156,7 +156,8 @@ class Rig:
         spec = DeviceSpec(name, kind, "gate")
         credential = Credential(hashed.salt, hashed.hash, hashed.iterations)
         await register_devices(self.connection, [spec], self.catalogue, {name: credential})
-        await self.stack.admin.add_device(name, secret)
+        async with self.stack.admin as admin:
+            await admin.add_device(name, secret)
         device = await asyncio.to_thread(Device, self.stack.ports.mqtt, name, secret)
         self.devices.append(device)
         return device

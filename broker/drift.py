@@ -1,0 +1,50 @@
+"""Where the broker's accounts of devices differ from the device table, which is the truth."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterable, Mapping
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Account:
+    """A device's account at the broker; ``client_id`` is the only one that it may connect with, None any."""
+
+    device: str
+    client_id: str | None
+    is_disabled: bool
+    has_role: bool = True
+
+
+class Deviation(enum.StrEnum):
+    """What is wrong with an account."""
+
+    MISSING = "missing"  # only a restart of the broker gives it: it takes no hashes while it runs
+    UNKNOWN = "unknown"  # of no device that has a secret
+    ENABLED = "enabled"  # of a disabled device
+    DISABLED = "disabled"  # of a device that is not
+    CLIENT_ID = "client_id"  # another than the device's id, or any
+    ROLE = "role"  # without the role of devices
+
+
+Drift = Mapping[Deviation, list[str]]
+
+
+def compare(table: Mapping[str, bool], accounts: Iterable[Account]) -> Drift:
+    """Return whose account deviates, by how; ``table`` has each device with a secret, and whether it is disabled."""
+    drift: dict[Deviation, list[str]] = {deviation: [] for deviation in Deviation}
+    missing = dict(table)
+    for account in accounts:
+        is_disabled = missing.pop(account.device, None)
+        if is_disabled is None:
+            drift[Deviation.UNKNOWN].append(account.device)
+            continue
+        if account.client_id != account.device:
+            drift[Deviation.CLIENT_ID].append(account.device)
+        if not account.has_role:
+            drift[Deviation.ROLE].append(account.device)
+        if account.is_disabled != is_disabled:
+            drift[Deviation.ENABLED if is_disabled else Deviation.DISABLED].append(account.device)
+    drift[Deviation.MISSING] = list(missing)
+    return drift

@@ -1,0 +1,338 @@
+"""Devices: registering one or many, a new secret, keeping one out, deleting one, listing them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pathlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from broker.admin import BrokerAdmin
+from broker.secrets import generate_secret, hash_secret
+from cli.administration import load_applied
+from cli.connections import broker_admin, broker_url, owner_connection, stack_secrets
+from cli.console import Steps, answers, errors
+from cli.correct import user_name
+from cli.device_files import Verdict, add_from_file
+from cli.settings import Settings, SettingsError, load_settings
+from sensors.errors import CatalogueError, did_you_mean
+from sensors.fleet import plan_fleet
+from sensors.kinds import DeviceSpec, Metric
+from sensors.topics import Channel, Topics
+from simulators.secrets import device_secret
+from storage.audit import Event, record
+from storage.devices import (
+    Credential,
+    Device,
+    delete_device,
+    disable_device,
+    enable_device,
+    find_device,
+    list_devices,
+    register_devices,
+    replace_credential,
+)
+from storage.kinds import Connection
+
+_AT_ONCE = 1000
+device = typer.Typer(no_args_is_help=True, help="Register devices, list them, keep one out, delete one.")
+DeviceId = Annotated[str, typer.Argument(metavar="ID", help="Its id.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(device, name="device", rich_help_panel="Administration")
+
+
+@device.command("add")
+def device_add(
+    device_id: Annotated[str | None, typer.Argument(metavar="ID", help="Its id, also its user name.")] = None,
+    kind: Annotated[str, typer.Option(help="What it measures; see /api/v1/kinds.")] = "",
+    district: Annotated[str, typer.Option(help="Where it stands; see /api/v1/districts.")] = "",
+    position: Annotated[str | None, typer.Option(help="longitude,latitude in degrees.")] = None,
+    interval: Annotated[
+        str | None, typer.Option(help="Expected time between readings, such as PT1M.")
+    ] = None,
+    from_: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            "--from",
+            help="Register all of a CSV file: id, kind, district; longitude, latitude, interval, installed.",
+        ),
+    ] = None,
+    output: Annotated[
+        pathlib.Path | None,
+        typer.Option("--output", "-o", help="With --from: what became of each, and its secret."),
+    ] = None,
+    simulated: Annotated[int, typer.Option(min=0, help="Register so many simulated devices instead.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated city.")] = 1,
+    credentials: Annotated[
+        bool, typer.Option("--credentials", help="Give simulated devices secrets of their own.")
+    ] = False,
+) -> None:
+    """Register a device and print its secret, once; or many, and write their secrets to a file.
+
+    [dim]Examples:[/]
+      alatau device add lamp-17 --kind street_light --district golden
+      alatau device add air-9 --kind air_quality --district gate --position 76.95,43.48
+      alatau device add --from devices.csv
+      alatau device add --simulated 260
+    """
+    settings = load_settings()
+    if from_ is not None:
+        asyncio.run(_add_from(settings, from_, output or from_.with_suffix(".secrets.csv")))
+    elif simulated:
+        asyncio.run(_add_simulated(settings, simulated, seed, with_secrets=credentials))
+    elif device_id is None:
+        raise SettingsError("which device? Run: alatau device add ID --kind KIND --district DISTRICT")
+    else:
+        spec = DeviceSpec(device_id, kind, district, _position(position), interval)
+        asyncio.run(_add_device(settings, spec))
+
+
+async def _add_from(settings: Settings, file: pathlib.Path, output: pathlib.Path) -> None:
+    async with owner_connection(settings) as connection, _broker(settings) as admin:
+        catalogue = await load_applied(connection)
+        with Steps(errors) as steps, steps.step(f"registering the devices of {file}") as report:
+            done = await add_from_file(connection, admin, catalogue, file, output, report)
+    counts = ", ".join(f"{done.counts[verdict]:,} {verdict.value}" for verdict in Verdict)
+    answers.print(
+        f"{counts}; {output} says what became of each, and has the secrets", markup=False, soft_wrap=True
+    )
+    if admin is not None and not done.is_told:
+        errors.print(
+            "So many accounts would hold the broker up, which writes all of them after each: "
+            "it learns these when it is started next."
+        )
+    if done.counts[Verdict.REFUSED]:
+        raise typer.Exit(1)
+
+
+def _position(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        longitude, latitude = map(float, text.split(","))
+    except ValueError:
+        raise SettingsError(f"--position {text!r}: write longitude,latitude such as 76.95,43.48") from None
+    return longitude, latitude
+
+
+async def _add_device(settings: Settings, spec: DeviceSpec) -> None:
+    secret = generate_secret()
+    async with owner_connection(settings) as connection, _broker(settings) as admin:
+        catalogue = await load_applied(connection)
+        # Both or neither: a device that the broker does not know can't send, whatever we have stored.
+        async with connection.transaction():
+            added = await register_devices(connection, [spec], catalogue, {spec.id: _credential(secret)})
+            if not added:
+                raise CatalogueError(
+                    f"device {spec.id} is registered already; choose another id, "
+                    f"or give it a new secret: alatau device secret {spec.id}"
+                )
+            await record(connection, [Event(user_name(), "register device", subject=spec.id)])
+            if admin is not None:
+                await admin.add_device(spec.id, secret)
+        _print_secret(settings, spec.id, secret, catalogue.kind_of[spec.kind].metrics[0])
+
+
+@contextlib.asynccontextmanager
+async def _broker(settings: Settings) -> AsyncIterator[BrokerAdmin | None]:
+    """Lend who may change the broker's accounts; None, and a word about it afterwards, where nobody may."""
+    admin = broker_admin(settings)
+    if admin is not None:
+        async with admin:
+            yield admin
+        return
+    yield None
+    errors.print("The broker was not told: set ALATAU_BROKER_ADMIN_PASSWORD, or restart it.")
+
+
+def _credential(secret: str) -> Credential:
+    hashed = hash_secret(secret)
+    return Credential(hashed.salt, hashed.hash, hashed.iterations)
+
+
+def _print_secret(settings: Settings, device_id: str, secret: str, metric: Metric) -> None:
+    answers.print(f"device  {device_id}\nsecret  {secret}   (shown once; only its hash is kept)")
+    topic = Topics(settings.topic_root).of(device_id, Channel.TELEMETRY)
+    answers.print(
+        f"\nA reading of it:\n  mosquitto_pub -L '{broker_url(settings)}/{topic}' -i {device_id} -u {device_id} "
+        f"-P '{secret}' -V 5 -q 1 -m '{{\"{metric.name}\": {metric.minimum:g}}}'",
+        soft_wrap=True,
+    )
+
+
+# A change of a device in the database, and the same at the broker.
+Change = Callable[[Connection], Awaitable[object]]
+Told = Callable[[BrokerAdmin], Awaitable[object]]
+
+
+async def _change(settings: Settings, device_id: str, action: str, change: Change, told: Told) -> Device:
+    """Change a device in the database, on record, and at the broker: both or neither. Return what it was."""
+    async with owner_connection(settings) as connection, _broker(settings) as admin:
+        async with connection.transaction():
+            found = await find_device(connection, device_id)
+            if found is None:
+                raise CatalogueError(f"no device {device_id} is registered; see: alatau device list")
+            await change(connection)
+            await record(connection, [Event(user_name(), action, subject=device_id)])
+            if admin is not None:
+                await told(admin)
+        return found
+
+
+@device.command("disable")
+def disable(device_id: DeviceId) -> None:
+    """Keep a device out of the broker. Its connection is cut at once; what it has sent stays.
+
+    [dim]Example:[/]
+      alatau device disable lamp-17
+    """
+    asyncio.run(
+        _change(
+            load_settings(),
+            device_id,
+            "disable device",
+            lambda connection: disable_device(connection, device_id),
+            lambda admin: admin.disable_device(device_id),
+        )
+    )
+    answers.print(f"{device_id} is disabled", markup=False)
+
+
+@device.command("enable")
+def enable(device_id: DeviceId) -> None:
+    """Let a device in again, with the secret that it has.
+
+    [dim]Example:[/]
+      alatau device enable lamp-17
+    """
+    asyncio.run(
+        _change(
+            load_settings(),
+            device_id,
+            "enable device",
+            lambda connection: enable_device(connection, device_id),
+            lambda admin: admin.enable_device(device_id),
+        )
+    )
+    answers.print(f"{device_id} is enabled", markup=False)
+
+
+@device.command("delete")
+def delete(device_id: DeviceId) -> None:
+    """Delete a device that never had a reading. One that had can only be disabled.
+
+    [dim]Example:[/]
+      alatau device delete lamp-17
+    """
+
+    async def change(connection: Connection) -> None:
+        if not await delete_device(connection, device_id):
+            raise CatalogueError(
+                f"device {device_id} has, or had, readings, which belong to it; "
+                f"keep it out: alatau device disable {device_id}"
+            )
+
+    asyncio.run(
+        _change(
+            load_settings(), device_id, "delete device", change, lambda admin: admin.delete_device(device_id)
+        )
+    )
+    answers.print(f"{device_id} is deleted", markup=False)
+
+
+@device.command("secret")
+def new_device_secret(device_id: DeviceId) -> None:
+    """Give a registered device a new secret and print it, once. The old one stops working, and its connection ends.
+
+    [dim]Example:[/]
+      alatau device secret lamp-17
+    """
+    asyncio.run(_new_device_secret(load_settings(), device_id))
+
+
+async def _new_device_secret(settings: Settings, device_id: str) -> None:
+    secret = generate_secret()
+    async with owner_connection(settings) as connection:
+        catalogue = await load_applied(connection)
+    found = await _change(
+        settings,
+        device_id,
+        "replace secret",
+        lambda connection: replace_credential(connection, device_id, _credential(secret)),
+        lambda admin: admin.add_device(device_id, secret),
+    )
+    _print_secret(settings, device_id, secret, catalogue.kind_of[found.kind].metrics[0])
+
+
+async def _add_simulated(settings: Settings, count: int, seed: int, *, with_secrets: bool) -> None:
+    secrets = stack_secrets(settings)
+    if with_secrets and secrets is None:
+        raise SettingsError("--credentials needs the local stack's fleet secret; run `./alatau up` first")
+    async with owner_connection(settings) as connection:
+        catalogue = await load_applied(connection)
+        fleet = plan_fleet(catalogue, count, seed)
+        added = 0
+        with Steps(errors) as steps, steps.step(f"registering {count:,} simulated devices") as report:
+            for start in range(0, len(fleet), _AT_ONCE):
+                part = fleet[start : start + _AT_ONCE]
+                given = _credentials(part, secrets.fleet_secret) if with_secrets and secrets else None
+                added += len(await register_devices(connection, part, catalogue, given))
+                report(f"{start + len(part):,}", (start + len(part)) / len(fleet))
+    answers.print(f"{added:,} simulated devices added, {count - added:,} were there already")
+    if with_secrets:
+        answers.print("The broker learns their secrets when it is started next.")
+
+
+def _credentials(fleet: list[DeviceSpec], fleet_secret: str) -> dict[str, Credential]:
+    return {spec.id: _credential(device_secret(fleet_secret, spec.id)) for spec in fleet}
+
+
+@device.command("list")
+def device_list(
+    kind: Annotated[str | None, typer.Option(help="Only this kind.")] = None,
+    district: Annotated[str | None, typer.Option(help="Only this district.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 100,
+    after: Annotated[str, typer.Option(help="Begin after this id.")] = "",
+) -> None:
+    """List devices in the order of their ids.
+
+    [dim]Examples:[/]
+      alatau device list --kind air_quality
+      alatau device list --after sim-noise-gate-0005 --limit 20
+    """
+
+    async def show(settings: Settings) -> None:
+        async with owner_connection(settings) as connection:
+            catalogue = await load_applied(connection)
+            _require(kind, catalogue.kind_of, "kind")
+            _require(district, catalogue.district_of, "district")
+            found = await list_devices(connection, after=after, limit=limit, kind=kind, district=district)
+        table = Table("id", "kind", "district", "position", "every", "simulated", "disabled", box=None)
+        for one in found:
+            place = f"{one.position[0]:.4f}, {one.position[1]:.4f}" if one.position else "-"
+            table.add_row(
+                one.id,
+                one.kind,
+                one.district,
+                place,
+                f"{one.interval_seconds:g} s",
+                "yes" if one.simulated else "no",
+                f"{one.disabled_at:%Y-%m-%d}" if one.disabled_at else "no",
+            )
+        answers.print(table)
+        if len(found) == limit:
+            answers.print(f"There may be more: --after {found[-1].id}")
+
+    asyncio.run(show(load_settings()))
+
+
+def _require(value: str | None, valid: Collection[str], what: str) -> None:
+    if value is not None and value not in valid:
+        raise CatalogueError(f'{what} "{value}" is not known; {did_you_mean(value, valid)}')
