@@ -1,14 +1,20 @@
-"""``device add`` and ``device list``."""
+"""``device``: adding one or many, listing, a new secret, keeping one out, deleting one."""
 
 from __future__ import annotations
+
+import asyncio
+import csv
+import pathlib
+import re
 
 import asyncpg
 import pytest
 
 from broker.accounts import Service
 from cli.local import LocalStack
+from storage.devices import find_device
+from tests.broker.clients import ALLOWED, connected
 from tests.cli.command import Alatau
-from tests.ingest.conftest import Device
 
 pytestmark = pytest.mark.servers
 
@@ -26,19 +32,170 @@ def test_an_added_device_is_listed_with_what_it_is(alatau: Alatau) -> None:
     assert "There may be more: --after air-9" in listed
 
 
-def test_its_secret_lets_it_in_at_a_running_broker(alatau: Alatau, local_stack: LocalStack) -> None:
-    added = alatau(
-        *("device", "add", "lamp-1", "--kind", "street_light", "--district", "golden"),
-        ALATAU_MQTT_URL=local_stack.mqtt_url,
-        ALATAU_BROKER_ADMIN_PASSWORD=local_stack.secrets.services[Service.ADMIN],
+@pytest.fixture
+def telling(alatau: Alatau, local_stack: LocalStack) -> Alatau:
+    """The command of an operator who may tell the broker, too."""
+    settings = {
+        "ALATAU_MQTT_URL": local_stack.mqtt_url,
+        "ALATAU_BROKER_ADMIN_PASSWORD": local_stack.secrets.services[Service.ADMIN],
+    }
+    return Alatau({**alatau.settings, **settings})
+
+
+def secret_of(printed: str) -> str:
+    return printed.partition("secret ")[2].split()[0]
+
+
+def add(telling: Alatau, device: str) -> str:
+    """Register a device and return its secret."""
+    added = telling("device", "add", device, "--kind", "street_light", "--district", "golden")
+    assert (added.code, added.errors) == (0, "")
+    return secret_of(added.out)
+
+
+def test_its_secret_lets_it_in_at_a_running_broker(telling: Alatau, local_stack: LocalStack) -> None:
+    with connected(local_stack.ports.mqtt, "lamp-1", add(telling, "lamp-1")) as lamp:
+        assert lamp.publish("alatau/v1/lamp-1/telemetry", b'{"power": 50}') == ALLOWED
+
+
+async def test_a_device_lives_until_it_is_deleted(
+    telling: Alatau, local_stack: LocalStack, connection: asyncpg.Connection
+) -> None:
+    port, secret = local_stack.ports.mqtt, add(telling, "lamp-3")
+    with connected(port, "lamp-3", secret) as lamp:
+        assert telling("device", "disable", "lamp-3").out == "lamp-3 is disabled"
+        assert lamp.left.wait(10)
+    listed = telling("device", "list", "--after", "lamp-2", "--limit", "1").out
+    assert re.search(r"lamp-3 street_light golden - 60 s no \d{4}-\d\d-\d\d", listed)
+    assert telling("device", "enable", "lamp-3").out == "lamp-3 is enabled"
+    with connected(port, "lamp-3", secret) as lamp:
+        renewed = secret_of(telling("device", "secret", "lamp-3").out)
+        assert lamp.left.wait(10)
+    with connected(port, "lamp-3", renewed) as lamp:
+        assert telling("device", "delete", "lamp-3").out == "lamp-3 is deleted"
+        assert lamp.left.wait(10)
+    rows = await connection.fetch(
+        "SELECT action FROM alatau.audit WHERE subject = 'lamp-3' ORDER BY audit_id"
     )
-    secret = added.out.partition("secret ")[2].split()[0]
-    lamp = Device(local_stack.ports.mqtt, "lamp-1", secret)
-    try:
-        lamp.publish({"power": 50.0})
-        assert lamp.refused == []
-    finally:
-        lamp.close()
+    acts = ["register device", "disable device", "enable device", "replace secret", "delete device"]
+    assert [row["action"] for row in rows] == acts
+
+
+async def test_a_device_with_readings_is_not_deleted(alatau: Alatau, connection: asyncpg.Connection) -> None:
+    assert alatau("device", "add", "noisy", "--kind", "noise", "--district", "green").code == 0
+    await connection.execute(
+        "INSERT INTO reading.noise (device_id, time, received_at) "
+        "SELECT device_id, now(), now() FROM alatau.device WHERE id = 'noisy'"
+    )
+    result = alatau("device", "delete", "noisy")
+    assert (result.code, "alatau device disable noisy" in result.errors) == (1, True)
+    assert await connection.fetchval("SELECT count(*) FROM alatau.audit WHERE action = 'delete device'") == 0
+
+
+@pytest.mark.parametrize("change", ["disable", "enable", "delete", "secret"])
+def test_a_device_that_is_not_there_is_not_changed(alatau: Alatau, change: str) -> None:
+    result = alatau("device", change, "nobody")
+    assert (result.code, "no device nobody is registered" in result.errors) == (1, True)
+
+
+# -- many ------------------------------------------------------------------------------------------
+
+HEADER = "id,kind,district,longitude,latitude,interval,installed\n"
+
+
+def read_verdicts(file: pathlib.Path) -> dict[str, tuple[str, str, str]]:
+    with file.open(newline="") as source:
+        return {row["id"]: (row["verdict"], row["detail"], row["secret"]) for row in csv.DictReader(source)}
+
+
+async def test_each_row_of_a_file_has_its_verdict(
+    telling: Alatau, local_stack: LocalStack, connection: asyncpg.Connection, tmp_path: pathlib.Path
+) -> None:
+    add(telling, "many-known")
+    file = tmp_path / "devices.csv"
+    rows = [
+        "many-1,street_light,golden,77.02,43.58,PT30S,2026-01-01T00:00:00Z",
+        "many-2,street_light,golden,,,,",
+        "many-2,street_light,golden,,,,",
+        "many-known,street_light,golden,,,,",
+        "many-3,street_lamp,golden,,,,",
+        "many-4,street_light,golden,77.02,x,,",
+        "many-5,street_light,golden,,,,tomorrow",
+        "many-6,street_light,golden",
+        "alatau-7,street_light,golden,,,,",
+    ]
+    await asyncio.to_thread(file.write_text, HEADER + "\n".join(rows) + "\n")
+    result = telling("device", "add", "--from", str(file))
+    assert (result.code, result.out.split(";")[0]) == (1, "2 registered, 1 there already, 6 refused")
+    output = tmp_path / "devices.secrets.csv"
+    assert (await asyncio.to_thread(output.stat)).st_mode & 0o777 == 0o600
+    verdicts = await asyncio.to_thread(read_verdicts, output)
+    details = {device: detail for device, (_, detail, _) in verdicts.items() if detail}
+    assert {device: verdict for device, (verdict, _, _) in verdicts.items()} == {
+        "many-1": "registered",
+        "many-known": "there already",
+        **dict.fromkeys(["many-2", "many-3", "many-4", "many-5", "many-6", "alatau-7"], "refused"),
+    }
+    for device, told in {
+        "many-2": "has this id before",
+        "many-3": 'did you mean "street_light"?',
+        "many-4": "write degrees",
+        "many-5": "installed",
+        "many-6": "fewer cells",
+        "alatau-7": "is not free",
+    }.items():
+        assert told in details[device]
+    with connected(local_stack.ports.mqtt, "many-1", verdicts["many-1"][2]):
+        pass
+    registered = await find_device(connection, "many-1")
+    assert registered is not None
+    assert (registered.position, registered.interval_seconds) == ((77.02, 43.58), 30)
+    acts = await connection.fetch("SELECT detail FROM alatau.audit WHERE action = 'register devices'")
+    assert {"count": 2, "first": "many-1", "last": "many-2"} in [act["detail"] for act in acts]
+
+
+def test_secrets_of_an_earlier_run_are_not_overwritten(alatau: Alatau, tmp_path: pathlib.Path) -> None:
+    file, output = tmp_path / "devices.csv", tmp_path / "mine.csv"
+    file.write_text("id,kind,district\nkept-1,noise,green\n")
+    output.write_text("secrets")
+    result = alatau("device", "add", "--from", str(file), "--output", str(output))
+    assert (result.code, "--output" in result.errors, output.read_text()) == (1, True, "secrets")
+    assert "kept-1" not in alatau("device", "list", "--after", "kept-0", "--limit", "1").out
+
+
+def test_more_than_the_broker_can_take_at_once_wait_for_its_next_start(
+    telling: Alatau, tmp_path: pathlib.Path
+) -> None:
+    file = tmp_path / "devices.csv"
+    file.write_text("id,kind,district\n" + "".join(f"bulk-{n},noise,green\n" for n in range(6000)))
+    result = telling("device", "add", "--from", str(file))
+    assert (result.code, "6,000 registered" in result.out) == (0, True)
+    assert "when it is started next" in result.errors
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "No such file"),
+        (b"id,kind\n", "needs the columns district"),
+        (b"id,kind,distrct\n", 'did you mean "district"?'),
+        (b"", "needs the columns id, kind, district"),
+        (b"\xff\xfe", "utf-8"),
+    ],
+    ids=["absent", "column-missing", "column-misspelt", "empty", "not-utf-8"],
+)
+def test_a_file_that_can_t_be_used_is_refused_whole(
+    alatau: Alatau, tmp_path: pathlib.Path, content: bytes | None, told: str
+) -> None:
+    file = tmp_path / "devices.csv"
+    if content is not None:
+        file.write_bytes(content)
+    result = alatau("device", "add", "--from", str(file))
+    assert (result.code, told in result.errors) == (1, True), result.errors
+    assert not (tmp_path / "devices.secrets.csv").exists()
+
+
+# -- refused ---------------------------------------------------------------------------------------
 
 
 async def test_a_device_that_the_broker_refuses_is_not_stored(
