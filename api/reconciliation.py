@@ -10,7 +10,7 @@ from api.database import DATABASE_ERRORS, Database
 from api.options import ApiOptions, DeviceAccounts
 from api.problems import ProblemError
 from api.telemetry import ApiMetrics
-from broker.drift import Deviation, compare
+from broker.drift import Deviation, Drift, compare
 from broker.errors import BrokerError
 from storage.devices import hold_accounts
 
@@ -29,6 +29,7 @@ class Reconciliation:
         self._database = database
         self._accounts = accounts
         self._metrics = metrics
+        self._told: Drift = {}
 
     async def run(self) -> None:
         """Compare after each connect, and now and then, until cancelled."""
@@ -59,6 +60,11 @@ class Reconciliation:
             drift = compare(table, await self._accounts.list_devices())
             repaired = await self._accounts.repair(drift)
         self._metrics.note_drift(drift, repaired)
+        if drift != self._told:
+            self._tell(drift, repaired)
+        self._told = drift
+
+    def _tell(self, drift: Drift, repaired: int) -> None:
         for deviation, devices in drift.items():
             if devices:
                 log.warning(
