@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated
 
@@ -38,7 +39,8 @@ async def require_key(
     key = bearer.credentials if bearer else header
     caller = await _find_caller(key, address, whole) if key else None
     if key is None or caller is None:
-        whole.rates.of_wrong_keys.take(address)
+        if key is not None:
+            whole.rates.of_wrong_keys.take(address)
         whole.auditor.refused(Refusal(_named(key), "sign in", address))
         raise _unauthorized(key)
     _take(request, whole.rates.of_keys, caller.prefix, "key")
@@ -129,14 +131,17 @@ async def _find_caller(key: str, address: str, whole: Services) -> Caller | None
     """Return whose a valid key is, None of one that is not."""
     if (known := whole.keys.caller_of(key)) is not None:
         return known
-    if whole.rates.of_wrong_keys.is_empty(address):
+    # Who has shown a valid key before is let ask: others behind the same address may be the ones that guess.
+    if whole.rates.of_wrong_keys.is_empty(address) and not whole.keys.has_seen(prefix_of(key)):
         raise _too_often(f"too many wrong keys came from {address}", whole.rates.of_wrong_keys, address)
+    generation = whole.keys.generation
     async with whole.database.connection() as connection:
         found = await find_key(connection, key)
     if found is None:
         return None
     caller = Caller(found.prefix, found.name, found.role, found.scope)
-    whole.keys.remember(key, caller)
+    left = math.inf if found.expires_at is None else (found.expires_at - whole.clock()).total_seconds()
+    whole.keys.remember(key, caller, generation, left)
     return caller
 
 

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import datetime as dt
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import ModuleType
 
+import structlog
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
@@ -55,6 +56,8 @@ __all__ = ["ApiOptions", "DeviceAccounts", "create_app"]
 
 VERSION = "1"
 
+log = structlog.get_logger("api")
+
 _DESCRIPTION = """
 The telemetry of a digital city. Every path below `/api/v1` needs an API key. Times are RFC 3339, ranges are
 half-open, units are UCUM codes, lists continue at `next`. Errors are RFC 9457 problems that say what to do.
@@ -84,14 +87,20 @@ def _utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
+def _go_on() -> None:
+    pass
+
+
 def create_app(
     options: ApiOptions,
     *,
     accounts: DeviceAccounts | None = None,
     registry: CollectorRegistry | None = None,
     clock: Clock = _utc_now,
+    on_failure: Callable[[], None] = _go_on,
 ) -> FastAPI:
-    """Return the application; its lifespan opens and closes the database.
+    """Return the application; its lifespan opens and closes the database. ``on_failure`` is called when a part of it
+    has ended by an error: it can't do its work any more, and the process had better end.
 
     Without ``accounts`` devices are neither registered nor changed. The database may be away: requests then are refused
     with 503 until it is there.
@@ -134,6 +143,7 @@ def create_app(
     app.state.services = services
     app.state.reconciliation = Reconciliation(options, database, accounts, metrics) if accounts else None
     app.state.metrics = metrics
+    app.state.on_failure = on_failure
     problems.install(app)
     add_compress_type(problems.MEDIA_TYPE)
     for format_ in (Format.NDJSON, Format.CSV):
@@ -162,16 +172,20 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     reconciliation: Reconciliation | None = app.state.reconciliation
     async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(services.database.run(), name="api.database"),
-            group.create_task(services.snapshot.run(), name="api.snapshot"),
-            group.create_task(services.auditor.run(), name="api.audit"),
-        ]
+        parts = {
+            "database": services.database.run,
+            "snapshot": services.snapshot.run,
+            "audit": services.auditor.run,
+        }
         if services.exports is not None:
-            tasks.append(group.create_task(services.exports.run(), name="api.exports"))
+            parts["exports"] = services.exports.run
         if services.accounts is not None and reconciliation is not None:
             await stack.enter_async_context(services.accounts)
-            tasks.append(group.create_task(reconciliation.run(), name="api.reconciliation"))
+            parts["reconciliation"] = reconciliation.run
+        tasks = [
+            group.create_task(_run_part(name, run, app.state.on_failure), name=f"api.{name}")
+            for name, run in parts.items()
+        ]
         try:
             # One attempt each, whatever comes of it: the first requests then usually find all in place.
             await services.database.attempted.wait()
@@ -183,3 +197,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             # A job gives its connection back before the pool is closed.
             await asyncio.wait(tasks)
             await services.database.close()
+
+
+async def _run_part(name: str, run: Callable[[], Awaitable[None]], on_failure: Callable[[], None]) -> None:
+    try:
+        await run()
+    except Exception:
+        # With it the application loses its database, and would refuse every request for ever.
+        log.exception("a part of the API has failed; the API ends", part=name)
+        on_failure()
+        raise

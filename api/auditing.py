@@ -12,6 +12,7 @@ from api.database import DATABASE_ERRORS, Database
 from api.problems import ProblemError
 from storage.api_keys import note_use
 from storage.audit import Event, Outcome, record
+from storage.errors import PermanentError
 
 log = structlog.get_logger("api.audit")
 
@@ -66,6 +67,9 @@ class Auditor:
             async with self._database.connection() as connection, connection.transaction():
                 await note_use(connection, used)
                 await record(connection, [_event(one, times) for one, times in refused.items()])
+        except PermanentError:
+            # Again and again it would be refused, and all that comes after it with it.
+            log.exception("refusals are not on record", refusals=[_event(*one) for one in refused.items()])
         except (*DATABASE_ERRORS, ProblemError) as error:
             log.warning("the audit waits for the database", error=str(error) or type(error).__name__)
             for one, times in refused.items():
@@ -75,6 +79,10 @@ class Auditor:
 
 
 def _event(refusal: Refusal, times: int) -> Event:
+    subject = refusal.subject
+    if subject is not None:
+        # Somebody else's text: of characters the database's text takes every one but NUL, and halves of pairs are none.
+        subject = subject.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
     return Event(
-        refusal.actor, refusal.action, Outcome.REFUSED, refusal.subject, address=refusal.address, times=times
+        refusal.actor, refusal.action, Outcome.REFUSED, subject, address=refusal.address, times=times
     )

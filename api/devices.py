@@ -14,7 +14,8 @@ from pydantic import BaseModel, Field, StringConstraints, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from api.access import Api, Asking, act, require_in_scope
+from api.access import Api, Asking, act, address_of, require_in_scope
+from api.auditing import Refusal
 from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.description import problem
@@ -192,7 +193,12 @@ async def post_device(request: Request, body: NewDevice, api: Api, whole: Whole,
     require_in_scope(request, whole, caller, "district", spec.district, caller.scope.districts)
     secret = generate_secret()
     async with api.database.connection() as connection, connection.transaction():
-        device = await _register(connection, spec, api.catalogue, secret, accounts)
+        try:
+            device = await _register(connection, spec, api.catalogue, secret, accounts)
+        except ProblemError as error:
+            if error.kind is ProblemType.CONFLICT:
+                whole.auditor.refused(Refusal(caller.actor, "register device", address_of(request), spec.id))
+            raise
         await record(connection, [act(request, caller, "register device", spec.id)])
     content = _with_secret(api, device, secret)
     return answer(
@@ -222,7 +228,7 @@ async def _register(
         if not added:
             raise ProblemError(
                 ProblemType.CONFLICT,
-                f'a device has the id "{spec.id}" already; GET /api/v1/devices/{spec.id} shows it',
+                f'a device has the id "{spec.id}" already; {await _where_it_is(connection, spec.id)}',
             )
         device = await require_device(connection, spec.id)
         try:
@@ -231,6 +237,12 @@ async def _register(
         except BrokerError as error:
             raise unavailable(f"the device was not registered: {error}") from error
     return device
+
+
+async def _where_it_is(connection: Connection, device: str) -> str:
+    # One of the whole city, that the key's scope may leave out.
+    is_seen = await find_device(connection, device) is not None
+    return f"GET {router.prefix}/{device} shows it" if is_seen else "choose another"
 
 
 @router.post("/{device}/disable", response_model=DeviceAnswer)

@@ -132,6 +132,7 @@ async def post_export(
         simulated=body.simulated,
     )
     require_known("kind", selection.kinds, api.catalogue.kind_of)
+    require_known("district", selection.districts, api.catalogue.district_of)
     require_in_scope(request, whole, caller, "kind", body.kind, caller.scope.kinds)
     for district in selection.districts:
         require_in_scope(request, whole, caller, "district", district, caller.scope.districts)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 
@@ -39,22 +40,43 @@ class KeyCache:
         self._seconds = seconds
         self._monotonic = monotonic
         self._known: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()  # until when, and whose it is
+        self._seen: OrderedDict[str | None, None] = OrderedDict()
+        self._generation = 0
 
     def caller_of(self, key: str) -> Caller | None:
         """Return whose a key is that was valid a moment ago, else None."""
         known = self._known.get(_digest(key))
         return known[1] if known and known[0] > self._monotonic() else None
 
-    def remember(self, key: str, caller: Caller) -> None:
-        """Note that a key is valid now; the oldest is forgotten."""
+    @property
+    def generation(self) -> int:
+        """How often all were forgotten."""
+        return self._generation
+
+    def remember(self, key: str, caller: Caller, generation: int, seconds: float = math.inf) -> None:
+        """Note that a key is valid now, and for ``seconds`` at least; the oldest is forgotten.
+
+        Not where all were forgotten since ``generation``, before the database was asked: it may have been revoked
+        meanwhile.
+        """
+        if generation != self._generation:
+            return
         digest = _digest(key)
-        self._known[digest] = (self._monotonic() + self._seconds, caller)
+        self._known[digest] = (self._monotonic() + min(seconds, self._seconds), caller)
         self._known.move_to_end(digest)
-        while len(self._known) > self._size:
-            self._known.popitem(last=False)
+        self._seen[caller.prefix] = None
+        self._seen.move_to_end(caller.prefix)
+        for memory in (self._known, self._seen):
+            while len(memory) > self._size:
+                memory.popitem(last=False)
+
+    def has_seen(self, prefix: str | None) -> bool:
+        """Return whether a key of this prefix was valid at some time; it may not be now."""
+        return prefix in self._seen
 
     def forget(self) -> None:
         """Ask the database of every key again."""
+        self._generation += 1
         self._known.clear()
 
 

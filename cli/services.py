@@ -229,7 +229,10 @@ def api() -> None:
         mqtt_url=broker_url(settings),
         exports=ExportOptions(settings.exports),
     )
-    app = create_app(options, accounts=broker_admin(settings))
+    # Who supervises it starts it again.
+    app = create_app(
+        options, accounts=broker_admin(settings), on_failure=lambda: signal.raise_signal(signal.SIGTERM)
+    )
     _collect_seldom()
     uvicorn.run(
         app,

@@ -127,7 +127,7 @@ async def add_export(connection: Connection, asked: NewExport, most_waiting: int
             start, stop, format, rows_estimated, kind, districts, devices, simulated, bbox, near, polygon, tags,
             requested_by, scope_districts, scope_kinds)
         SELECT $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
-        WHERE (SELECT count(*) FROM alatau.export WHERE state = 'waiting') < $1
+        WHERE alatau.waiting_exports() < $1
         RETURNING *
         """,
         most_waiting,

@@ -34,6 +34,13 @@ ALTER TABLE alatau.export
     ADD COLUMN scope_districts  text[],
     ADD COLUMN scope_kinds      text[];
 
+-- Of all keys: a scope sees its own only.
+CREATE FUNCTION alatau.waiting_exports() RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT count(*) FROM alatau.export WHERE state = 'waiting'
+$$;
+REVOKE ALL ON FUNCTION alatau.waiting_exports() FROM PUBLIC;
+
 -- The API reads as alatau_scoped for a key that has a scope, and says before which: names with commas between, or
 -- '*' for all. What is not said is nothing. The hypertables have no policies (TimescaleDB refuses them together with
 -- the columnstore), and need none: a reading is found by the number of its device, and that by alatau.device.

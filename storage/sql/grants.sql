@@ -67,6 +67,7 @@ ALTER DEFAULT PRIVILEGES IN SCHEMA rollup GRANT SELECT ON TABLES TO alatau_scope
 GRANT EXECUTE ON FUNCTION alatau.register_devices(jsonb), alatau.correct(
     text, timestamptz, timestamptz, jsonb, text, text, text[], float8, float8) TO alatau_scoped;
 
+GRANT EXECUTE ON FUNCTION alatau.waiting_exports() TO alatau_api, alatau_scoped;
 GRANT INSERT, UPDATE (last_used_at, revoked_at) ON alatau.api_key TO alatau_api;
 GRANT SELECT, INSERT ON alatau.audit TO alatau_api;
 GRANT INSERT ON alatau.audit TO alatau_scoped;

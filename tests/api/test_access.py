@@ -73,7 +73,7 @@ async def test_a_revoked_key_is_refused_when_it_is_no_longer_remembered(
 def test_keys_are_remembered_for_their_time_and_no_longer() -> None:
     now = [100.0]
     cache = KeyCache(size=2, seconds=30, monotonic=lambda: now[0])
-    cache.remember("a", ANNA)
+    cache.remember("a", ANNA, cache.generation)
     assert cache.caller_of("a") == ANNA
     assert cache.caller_of("b") is None
     now[0] += 30
@@ -83,7 +83,7 @@ def test_keys_are_remembered_for_their_time_and_no_longer() -> None:
 def test_the_memory_of_keys_is_bounded_and_forgets_the_oldest() -> None:
     cache = KeyCache(size=2, seconds=30, monotonic=lambda: 0.0)
     for key in ("a", "b", "a", "c"):
-        cache.remember(key, ANNA)
+        cache.remember(key, ANNA, cache.generation)
     assert [cache.caller_of(key) for key in "abc"] == [ANNA, None, ANNA]
     cache.forget()
     assert cache.caller_of("a") is None
@@ -99,3 +99,22 @@ async def test_many_requests_at_once_share_the_pool(application: Served) -> None
     async with application(max_concurrent_per_key=40) as client:
         responses = await asyncio.gather(*(client.get("/api/v1/devices") for _ in range(40)))
     assert {response.status_code for response in responses} == {200}
+
+
+def test_a_key_that_was_revoked_while_the_database_was_asked_is_not_remembered() -> None:
+    cache = KeyCache(size=2, seconds=30, monotonic=lambda: 0.0)
+    asked = cache.generation
+    cache.forget()
+    cache.remember("a", ANNA, asked)
+    assert cache.caller_of("a") is None
+    cache.remember("a", ANNA, cache.generation)
+    cache.forget()
+    assert cache.has_seen(ANNA.prefix)
+
+
+def test_a_key_is_remembered_no_longer_than_it_lasts() -> None:
+    now = [0.0]
+    cache = KeyCache(size=2, seconds=30, monotonic=lambda: now[0])
+    cache.remember("a", ANNA, cache.generation, seconds=5)
+    now[0] = 5.0
+    assert cache.caller_of("a") is None

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from api.app import ApiOptions, create_app
+from api.auditing import Auditor
 from cli.local import LocalStack
 from sensors.catalogue import parse_city_file
 from stack.ports import free_port
@@ -192,3 +193,18 @@ async def test_the_description_lists_the_problems_of_each_path(client: httpx2.As
     responses = (await client.get("/openapi.json")).json()["paths"][path]["get"]["responses"]
     assert "application/problem+json" in responses["422"]["content"]
     assert "application/json" not in responses["422"]["content"]
+
+
+async def test_a_part_that_fails_ends_the_process_and_not_only_its_answers(
+    options: ApiOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: Auditor) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Auditor, "run", fail)
+    has_failed = asyncio.Event()
+    app = create_app(options, on_failure=has_failed.set)
+    with pytest.raises(ExceptionGroup):
+        async with app.router.lifespan_context(app):
+            await asyncio.sleep(10)
+    assert has_failed.is_set()

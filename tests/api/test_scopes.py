@@ -318,6 +318,27 @@ async def _recorded(filled: Filled, action: str, actor: str) -> dict[str, Any]:
     return events[0]
 
 
+async def test_no_text_of_a_refused_request_keeps_it_from_the_record(filled: Filled) -> None:
+    for text in ("\0", "a\0b", "\ufffd", "x" * 5000):
+        problem(await filled.ask("gate", "devices", district=text), 403, "forbidden")
+        answer = await _post(
+            filled, "gate", "exports", kind="air_quality", district=[text], format="csv.gz", **RANGE
+        )
+        assert answer.status_code in (403, 422), answer.text
+    event = await _recorded(filled, "GET /api/v1/devices", str(prefix_of(filled.keys["gate"])))
+    assert event["subject"].startswith("district=")
+    assert (await filled.ask("all", "kinds")).status_code == 200
+
+
+async def test_the_id_of_a_device_outside_is_taken_and_not_shown(filled: Filled) -> None:
+    taken = await _post(filled, "gate", "devices", id="air-2", kind="air_quality", district="gate")
+    assert problem(taken, 409, "conflict")["detail"].endswith("choose another")
+    shown = await _post(filled, "gate", "devices", id="air-1", kind="air_quality", district="gate")
+    assert problem(shown, 409, "conflict")["detail"].endswith("devices/air-1 shows it")
+    event = await _recorded(filled, "register device", str(prefix_of(filled.keys["gate"])))
+    assert (event["outcome"], event["subject"]) == ("refused", "air-1") or event["subject"] == "air-2"
+
+
 PLACES = st.sampled_from(
     [
         {},
