@@ -1,0 +1,96 @@
+"""The certificates of a data directory: where they are, and that those of our own making are never old."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import pathlib
+import socket
+from collections.abc import Sequence
+
+from cli.secrets import write_private
+from cli.settings import Settings, SettingsError
+from sensors.topics import DEVICE_ID, RESERVED_ID_PREFIX
+from stack.pki import Authority, Certificate
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CertificateStore:
+    """The authority and what it has issued, in ``directory``.
+
+    Key and certificate of a server or client are one file, so that they are replaced together or not at all.
+    """
+
+    directory: pathlib.Path
+
+    @property
+    def authority_file(self) -> pathlib.Path:
+        """The authority's certificate, which devices and clients trust."""
+        return self.directory / "ca.pem"
+
+    @property
+    def server_file(self) -> pathlib.Path:
+        """Key and certificate of broker and API."""
+        return self.directory / "server.pem"
+
+    def client_file(self, device: str) -> pathlib.Path:
+        """Key and certificate of a device."""
+        return self.directory / "clients" / f"{device}.pem"
+
+    def ensure_authority(self, now: dt.datetime) -> Authority:
+        """Return the authority, made the first time. Raises StackError when its files are damaged."""
+        key_file = self.directory / "ca.key"
+        try:
+            return Authority.load(self.authority_file.read_bytes(), key_file.read_bytes())
+        except FileNotFoundError:
+            if self.authority_file.exists():
+                raise SettingsError(
+                    f"{self.authority_file} is there and {key_file} is not; bring the key back, "
+                    "or move the certificate away to begin anew"
+                ) from None
+        made = Authority.create(f"Alatau {socket.gethostname()}"[:64], now)
+        # The key first: without a certificate nobody trusts it yet, and the next run begins anew.
+        write_private(key_file, made.key)
+        write_private(self.authority_file, made.certificate)
+        return made
+
+    def ensure_server(self, names: Sequence[str], now: dt.datetime) -> bool:
+        """Issue the server's certificate when there is none, it is due, or lacks a name; return whether it was.
+
+        It answers to this machine, to ``names``, and to what the one before answered to.
+        """
+        authority = self.ensure_authority(now)
+        wanted = ["localhost", "127.0.0.1", "::1", socket.gethostname(), *names]
+        if (found := self._read(self.server_file)) is not None:
+            wanted = [*found.names, *wanted]
+            if (
+                set(wanted) == set(found.names)
+                and not found.is_due(now)
+                and found.is_of(authority.certificate)
+            ):
+                return False
+        write_private(self.server_file, authority.issue_server(list(dict.fromkeys(wanted)), now))
+        return True
+
+    def issue_client(self, device: str, now: dt.datetime) -> pathlib.Path:
+        """Issue a device's certificate, replacing an earlier one; return its file. Raises SettingsError."""
+        # A service's name would make whoever holds the certificate that service.
+        if not DEVICE_ID.fullmatch(device) or device.startswith(RESERVED_ID_PREFIX):
+            raise SettingsError(f'"{device}" is no id that a device can have; give that of a device')
+        path = self.client_file(device)
+        write_private(path, self.ensure_authority(now).issue_client(device, now))
+        return path
+
+    def listed(self) -> list[tuple[pathlib.Path, Certificate]]:
+        """Return every certificate that is here with its file, the authority's first."""
+        files = [self.authority_file, self.server_file, *sorted(self.directory.glob("clients/*.pem"))]
+        return [(path, found) for path in files if (found := self._read(path)) is not None]
+
+    @staticmethod
+    def _read(path: pathlib.Path) -> Certificate | None:
+        return Certificate(path.read_bytes()) if path.exists() else None
+
+
+def certificate_store(settings: Settings) -> CertificateStore:
+    """Return the certificates of the data directory."""
+    return CertificateStore(settings.root / "pki")

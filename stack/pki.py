@@ -1,0 +1,197 @@
+"""A small certificate authority: ECDSA P-256, X.509 as RFC 5280 profiles it. No files: PEM in, PEM out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from stack.errors import StackError
+
+AUTHORITY_LIFE = dt.timedelta(days=3652)
+LIFE = dt.timedelta(days=365)
+# Clocks of devices are late now and then, and a certificate of the future is refused.
+_BACKDATED = dt.timedelta(hours=1)
+
+
+class Authority:
+    """A certificate authority that signs servers and clients, but no other authorities (path length 0)."""
+
+    def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+        self._certificate = certificate
+        self._key = key
+
+    @classmethod
+    def create(cls, name: str, now: dt.datetime) -> Self:
+        """Make a new authority, for ten years."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = _subject(name)
+        builder = _builder(subject, subject, key.public_key(), now, AUTHORITY_LIFE)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        builder = builder.add_extension(_key_usage(signs_certificates=True), critical=True)
+        return cls(builder.sign(key, hashes.SHA256()), key)
+
+    @classmethod
+    def load(cls, certificate: bytes, key: bytes) -> Self:
+        """Read what ``certificate`` and ``key`` gave. Raises StackError when they are none, or don't match."""
+        try:
+            loaded = serialization.load_pem_private_key(key, password=None)
+            found = x509.load_pem_x509_certificate(certificate)
+        except ValueError as error:
+            raise _damaged(str(error)) from error
+        if not isinstance(loaded, ec.EllipticCurvePrivateKey) or loaded.public_key() != found.public_key():
+            raise _damaged("certificate and key do not belong together")
+        return cls(found, loaded)
+
+    @property
+    def certificate(self) -> bytes:
+        """What everybody who shall trust it gets, PEM."""
+        return self._certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def key(self) -> bytes:
+        """Its private key, PEM, unencrypted."""
+        return _private_bytes(self._key)
+
+    def issue_server(self, names: Sequence[str], now: dt.datetime) -> bytes:
+        """Return key and certificate of a server that answers to host names and addresses, PEM, for a year."""
+        alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
+        return self._issue(names[0], ExtendedKeyUsageOID.SERVER_AUTH, now, [alternatives])
+
+    def issue_client(self, name: str, now: dt.datetime) -> bytes:
+        """Return key and certificate of a client whose common name is ``name``, PEM, for a year."""
+        return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, now, [])
+
+    def revocation_list(self, serials: Iterable[int], now: dt.datetime) -> bytes:
+        """Return the list of revoked certificates, PEM, for as long as the authority lives."""
+        builder = x509.CertificateRevocationListBuilder(
+            issuer_name=self._certificate.subject,
+            last_update=now - _BACKDATED,
+            next_update=self._certificate.not_valid_after_utc,
+        )
+        for serial in serials:
+            revoked = x509.RevokedCertificateBuilder(serial, now - _BACKDATED).build()
+            builder = builder.add_revoked_certificate(revoked)
+        builder = builder.add_extension(self._identifier(), critical=False)
+        builder = builder.add_extension(x509.CRLNumber(int(now.timestamp())), critical=False)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def _issue(
+        self, name: str, usage: x509.ObjectIdentifier, now: dt.datetime, more: Sequence[x509.ExtensionType]
+    ) -> bytes:
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(_subject(name), self._certificate.subject, key.public_key(), now, LIFE)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(_key_usage(signs_certificates=False), critical=True)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        for extension in (self._identifier(), *more):
+            builder = builder.add_extension(extension, critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
+        return _private_bytes(key) + certificate.public_bytes(serialization.Encoding.PEM)
+
+    def _identifier(self) -> x509.AuthorityKeyIdentifier:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+
+
+class Certificate:
+    """What a PEM file says of itself: the first certificate in it."""
+
+    def __init__(self, pem: bytes) -> None:
+        try:
+            self._certificate = x509.load_pem_x509_certificate(pem)
+        except ValueError as error:
+            raise _damaged(str(error)) from error
+
+    @property
+    def names(self) -> list[str]:
+        """Host names and addresses of a server; for others, the common name."""
+        try:
+            found = self._certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return [str(self._certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)]
+        return [str(name.value) for name in found]
+
+    @property
+    def serial(self) -> int:
+        """Its number, by which it is revoked."""
+        return self._certificate.serial_number
+
+    @property
+    def expires(self) -> dt.datetime:
+        """When it ends to be valid, UTC."""
+        return self._certificate.not_valid_after_utc
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of it, in hex, to compare by eye or telephone."""
+        return self._certificate.fingerprint(hashes.SHA256()).hex(":")
+
+    def is_due(self, now: dt.datetime) -> bool:
+        """Whether less than a third of its life is left."""
+        return self.expires - now < (self.expires - self._certificate.not_valid_before_utc) / 3
+
+    def is_of(self, authority: bytes) -> bool:
+        """Whether the authority with this certificate (PEM) has signed it."""
+        try:
+            self._certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority))
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    now: dt.datetime,
+    life: dt.timedelta,
+) -> x509.CertificateBuilder:
+    builder = x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number())
+    builder = builder.not_valid_before(now - _BACKDATED).not_valid_after(now + life)
+    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+
+
+def _subject(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        pass
+    try:
+        return x509.DNSName(name)
+    except ValueError:
+        raise StackError(f'"{name}" is not a host name.', "Write it in ASCII, or give an address.") from None
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _private_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _damaged(why: str) -> StackError:
+    return StackError(f"The certificates are damaged: {why}.", "Restore them from a copy, or make new ones.")
