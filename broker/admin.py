@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import ssl
+import sys
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from broker.accounts import DEVICE_ROLE
 from broker.drift import Account, Deviation, Drift
 from broker.errors import BrokerError
+from sensors.transport import explain
 
 _REQUEST = "$CONTROL/dynamic-security/v1"
 _RESPONSE = "$CONTROL/dynamic-security/v1/response"
@@ -34,13 +37,18 @@ _REPAIR_SECONDS = 5.0
 class BrokerAdmin:
     """Sends commands to dynamic security on one connection, which is kept and made again when it breaks.
 
-    It is made when it is first needed, and closed at the end of ``async with``. Every method may raise BrokerError,
+    For mqtts://, ``ca`` is the file of the authority to trust; None is the system's. The connection is made when it is
+    first needed, and closed at the end of ``async with``. Every method may raise BrokerError,
     after which a command may or may not have been carried out; each may be repeated.
     """
 
-    def __init__(self, url: str, username: str, password: str, timeout: float = 5.0) -> None:
+    def __init__(
+        self, url: str, username: str, password: str, timeout: float = 5.0, ca: str | None = None
+    ) -> None:
         parts = urllib.parse.urlsplit(url)
-        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 1883
+        self._is_tls, self._ca = parts.scheme == "mqtts", ca
+        self._host = parts.hostname or "127.0.0.1"
+        self._port = parts.port or (8883 if self._is_tls else 1883)
         self._username, self._password = username, password
         self._timeout = timeout
         self._client: mqtt.Client | None = None
@@ -197,6 +205,8 @@ class BrokerAdmin:
             self._loop = asyncio.get_running_loop()
             client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
             client.username_pw_set(self._username, self._password)
+            if self._is_tls:
+                client.tls_set(ca_certs=self._ca)
             client.reconnect_delay_set(1, 5)
             client.on_connect = self._on_connect
             client.on_connect_fail = lambda *_: self._hand_on(self._fail, self._unreachable())
@@ -213,6 +223,9 @@ class BrokerAdmin:
             self._loop.call_soon_threadsafe(do, *arguments)
 
     def _unreachable(self) -> str:
+        # paho tells nobody why, but calls from where it caught it.
+        if isinstance(error := sys.exception(), ssl.SSLError):
+            return f"the broker at {self._host}:{self._port}: {explain(error)}"
         return f"no broker at {self._host}:{self._port}; start it, or set ALATAU_MQTT_URL"
 
     def _on_connect(

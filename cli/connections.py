@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import pathlib
 import shlex
+import ssl
 import urllib.parse
 from collections.abc import AsyncIterator, Iterator, Mapping
 
@@ -72,6 +74,19 @@ def broker_url(settings: Settings) -> str:
     return settings.mqtt_url or f"mqtt://127.0.0.1:{settings.mqtt_port}"
 
 
+def broker_ca(settings: Settings) -> pathlib.Path | None:
+    """Return the file of the authority to trust, None for the system's or without TLS. Raises SettingsError."""
+    if settings.mqtt_ca is None or urllib.parse.urlsplit(broker_url(settings)).scheme != "mqtts":
+        return None
+    path = settings.mqtt_ca.expanduser().absolute()
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise SettingsError(f"ALATAU_MQTT_CA: {path}: {why}; give a file of PEM certificates") from error
+    return path
+
+
 def broker_account(settings: Settings, service: Service) -> tuple[str, str]:
     """Return user name and password of a service at the broker. Raises SettingsError when there are none."""
     if settings.mqtt_password:
@@ -88,7 +103,10 @@ def broker_admin(settings: Settings) -> BrokerAdmin | None:
     """Return who may register devices at the broker, or None when nobody may."""
     secrets = stack_secrets(settings)
     password = settings.broker_admin_password or (secrets.services[Service.ADMIN] if secrets else None)
-    return None if password is None else BrokerAdmin(broker_url(settings), Service.ADMIN, password)
+    if password is None:
+        return None
+    ca = broker_ca(settings)
+    return BrokerAdmin(broker_url(settings), Service.ADMIN, password, ca=None if ca is None else str(ca))
 
 
 @contextlib.contextmanager

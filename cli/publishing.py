@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.connections import broker_url, stack_environment
+from cli.connections import broker_ca, broker_url, stack_environment
 from cli.console import answers, errors
 from cli.settings import Settings, SettingsError, load_settings
 from sensors.topics import DEVICE_ID, Topics
@@ -62,7 +62,7 @@ def publish(
         refusals.append(text)
         errors.print(f"refused: {text}", markup=False, soft_wrap=True)
 
-    broker, topics = Broker.at(broker_url(settings)), Topics(settings.topic_root)
+    broker, topics = Broker.at(broker_url(settings), broker_ca(settings)), Topics(settings.topic_root)
     with (
         Journal(path, _KEEPS) as journal,
         StoredPublisher(broker, name, secret, journal, topics=topics, on_refusal=on_refusal) as publisher,

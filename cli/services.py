@@ -23,6 +23,7 @@ from broker.accounts import Service
 from cli.connections import (
     broker_account,
     broker_admin,
+    broker_ca,
     broker_url,
     database_errors,
     database_url,
@@ -127,7 +128,7 @@ def _session(settings: Settings, worker: int) -> SessionOptions:
         username=username,
         password=password,
         client_id=f"alatau-ingest-{worker}",
-        tls=ssl.create_default_context() if is_tls else None,
+        tls=ssl.create_default_context(cafile=broker_ca(settings)) if is_tls else None,
     )
 
 
@@ -223,10 +224,12 @@ def api() -> None:
     configure_logs()
     configure_metrics()
     settings = load_settings()
+    ca = broker_ca(settings)
     options = ApiOptions(
         database_url=database_url(settings, API_ROLE),
         topics=Topics(settings.topic_root),
         mqtt_url=broker_url(settings),
+        mqtt_ca=None if ca is None else str(ca),
         exports=ExportOptions(settings.exports),
     )
     # Who supervises it starts it again.
@@ -290,6 +293,7 @@ def simulate(
     fleet_secret = secrets.fleet_secret if secrets else ""
     options = SimulateOptions(
         url=broker_url(settings),
+        tls_ca=broker_ca(settings),
         username=username,
         password=password,
         topics=Topics(settings.topic_root),

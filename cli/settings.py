@@ -33,7 +33,10 @@ class Settings(BaseSettings):
         None, description="Given to the role alatau_maintenance."
     )
     mqtt_url: str | None = pydantic.Field(
-        None, description="mqtt://host:port of the broker; `alatau up` then starts none."
+        None, description="mqtt://host:port or mqtts://host:port of the broker; `alatau up` then starts none."
+    )
+    mqtt_ca: pathlib.Path | None = pydantic.Field(
+        None, description="Certificate of the authority to trust with mqtts://, PEM; else the system's."
     )
     mqtt_username: str | None = pydantic.Field(None, description="Account of this process at the broker.")
     mqtt_password: str | None = pydantic.Field(None, description="Its password.")

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import mqtt5
 
 from ingest.errors import RefusedError, SessionError
+from sensors.transport import explain
 
 _ACKNOWLEDGEMENT_SUCCESS = b"\x40\x02"  # PUBACK, two bytes follow: the packet id; success goes without saying
 _GRANTED = (
@@ -87,7 +88,7 @@ class Session(asyncio.Protocol):
                 await session._subscribe(filters)
         except (OSError, TimeoutError) as error:
             session.abort()
-            reason = str(error) or "no answer"
+            reason = explain(error) or "no answer"
             raise SessionError(f"no broker at {options.host}:{options.port}: {reason}") from error
         except BaseException:
             session.abort()

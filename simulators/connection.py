@@ -22,6 +22,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from sensors.transport import explain
 from simulators.errors import SimulatorError
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -238,7 +239,7 @@ class Connection:
                 properties=session,
             )
         except OSError as error:
-            self._lost(str(error))
+            self._lost(explain(error))
 
     def _lost(self, reason: str) -> None:
         self.link = Link.DOWN

@@ -25,6 +25,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from sensors.topics import Channel, Topics
+from sensors.transport import explain
 from simulators.connection import FINAL_REFUSALS, Broker
 from simulators.errors import SpoolError
 from simulators.journal import Journal
@@ -133,8 +134,10 @@ class StoredPublisher:
             try:
                 # A client for each connection: paho would send again by itself what the journal sends again.
                 self._serve(self._build())
-            except (OSError, SpoolError) as error:
+            except SpoolError as error:
                 self.problem = str(error)
+            except OSError as error:
+                self.problem = explain(error)
             attempts = 0 if self._is_listening else attempts + 1
             # Full jitter, so that the devices of a city do not all return at once.
             self._closing.wait(self._rng.uniform(0, min(_BACKOFF_LIMIT, 0.5 * 2 ** min(attempts, 16))))
