@@ -90,8 +90,9 @@ def connect_publisher(broker: SecureBroker, ca: pathlib.Path) -> None:
         publisher.close(1)
 
 
-async def test_devices_are_registered_over_tls(broker: SecureBroker) -> None:
-    await BrokerAdmin(broker.url, *ACCOUNT, ca=str(broker.ca)).add_device("air-1", "x")
+async def test_the_accounts_are_administered_over_tls(broker: SecureBroker) -> None:
+    async with BrokerAdmin(broker.url, *ACCOUNT, ca=str(broker.ca)) as admin:
+        assert await admin.count_accounts() == 1
 
 
 async def test_the_ingest_session_is_opened_over_tls(broker: SecureBroker) -> None:
@@ -105,8 +106,9 @@ def test_the_simulator_connects_over_tls(broker: SecureBroker) -> None:
 
 @left_by_paho
 async def test_an_authority_that_is_not_the_brokers_is_told_with_the_setting(broker: SecureBroker) -> None:
-    with pytest.raises(BrokerError, match=r"not trusted .* set ALATAU_MQTT_CA"):
-        await BrokerAdmin(broker.url, *ACCOUNT, ca=str(broker.other_ca)).add_device("air-1", "x")
+    async with BrokerAdmin(broker.url, *ACCOUNT, ca=str(broker.other_ca)) as admin:
+        with pytest.raises(BrokerError, match=r"not trusted .* set ALATAU_MQTT_CA"):
+            await admin.add_device("air-1", "x")
     with pytest.raises(SessionError, match=r"not trusted .* set ALATAU_MQTT_CA"):
         await Session.open(session_options(broker, broker.other_ca), [ANSWERS], lambda *_: True)
     with pytest.raises(NotUpError, match=r"not trusted .* set ALATAU_MQTT_CA"):
