@@ -39,6 +39,7 @@ class _Shared:
 
     pool: asyncpg.Pool | None = None
     streams: int = 0
+    doubtful: set[int] = dataclasses.field(default_factory=set)  # server processes of connections
     attempted: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
 
 
@@ -97,8 +98,20 @@ class Database:
             self._options.database_url,
             application=_APPLICATION,
             size=self._options.pool_size,
+            reset=self._reset,
             settings=settings,
         )
+
+    async def _reset(self, connection: asyncpg.Connection) -> None:
+        """Ask the server to reset a connection whose borrower failed or was cancelled, and see that it still answers.
+
+        Of the others there is nothing to reset: what a request changes ends with its transaction, or its scope. A
+        question to the server for each would be a twentieth of the time of a request.
+        """
+        process = connection.get_server_pid()
+        if process in self._shared.doubtful:
+            self._shared.doubtful.discard(process)
+            await connection.reset()
 
     async def close(self) -> None:
         """Close the pool; nothing is left open."""
@@ -115,7 +128,11 @@ class Database:
                 connection = await self._acquire(stack, self._shared.pool)
                 if self._view is not None:
                     await self._narrow(stack, connection, self._view)
-                yield connection
+                try:
+                    yield connection
+                except BaseException:
+                    self._shared.doubtful.add(connection.get_server_pid())
+                    raise
         except asyncpg.QueryCanceledError as error:
             raise ProblemError(
                 ProblemType.TIMEOUT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import asyncpg
@@ -87,12 +87,17 @@ async def connect_alone(url: str, *, application: str) -> asyncpg.Connection:
 
 
 async def open_pool(
-    url: str, *, application: str, size: int, settings: Mapping[str, str] | None = None
+    url: str,
+    *,
+    application: str,
+    size: int,
+    reset: Callable[[asyncpg.Connection], Awaitable[None]],
+    settings: Mapping[str, str] | None = None,
 ) -> asyncpg.Pool:
     """Open a pool of at most ``size`` connections, JSON decoded; the first is made at once.
 
-    What a borrower changes of a connection has to end with its transaction: it is not reset when it is given back,
-    which would cost each request a question to the server.
+    ``reset`` is awaited for each connection that is given back, when its transaction was ended and a query that was
+    cancelled has come to its end; the connection is closed where it raises.
     """
     pool: asyncpg.Pool = await asyncpg.create_pool(
         url,
@@ -101,13 +106,9 @@ async def open_pool(
         timeout=10,
         server_settings={"application_name": application, **(settings or {})},
         init=_prepare_connection,
-        reset=_leave_as_it_is,
+        reset=reset,
     )
     return pool
-
-
-async def _leave_as_it_is(connection: asyncpg.Connection) -> None:
-    """Do nothing; a transaction that was left open the pool itself rolls back before."""
 
 
 async def allow_seconds(

@@ -87,7 +87,7 @@ async def test_wrong_keys_are_on_record_without_their_secret(application: Served
     actors = {row["actor"] for row in rows}
     assert {prefix_of(wrong), "a wrong key", "no key"} <= actors
     whole = "\n".join(str(dict(row)) for row in await city.owner.fetch("SELECT * FROM alatau.audit"))
-    assert wrong.rpartition("_")[2] not in whole
+    assert wrong.split("_", 2)[2] not in whole
 
 
 async def test_an_address_with_too_many_wrong_keys_waits_and_valid_keys_go_on(

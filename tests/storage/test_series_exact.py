@@ -133,6 +133,8 @@ def query_of(
         kinds=tuple(city.catalogue.kind_of[kind] for kind in KINDS),
         quantiles=tuple(QUANTILES),
         limit=case.limit,
+        # A random range may be years, of which devices at ten seconds would have more than may be followed.
+        most_rows=10**12,
         now=case.now,
         **more,  # type: ignore[arg-type]
     )
