@@ -74,6 +74,11 @@ class Database:
         pool = self._shared.pool
         return pool.get_size() - pool.get_idle_size() if pool else 0
 
+    @property
+    def long_answers(self) -> int:
+        """Answers without pages that are being given."""
+        return self._shared.streams
+
     async def run(self) -> None:
         """Open the pool, trying again until it is open."""
         while self._shared.pool is None:
