@@ -11,7 +11,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import asyncpg
 import httpx2
@@ -23,7 +23,7 @@ from benchmarks.asking import Asker
 from benchmarks.keeping import keep_up
 from benchmarks.load import Load
 from benchmarks.month import KIND, METRICS, Month, load, make_rollups
-from benchmarks.questions import BY_HOUR, Question, from_readings, panels, questions
+from benchmarks.questions import BY_HOUR, from_readings, panels, questions
 from benchmarks.report import Measure, Result, options
 from benchmarks.rig import peak_of, resident_of, scratch_database, servers
 from benchmarks.statements import seconds_of_statements
@@ -68,11 +68,15 @@ async def ask_all(
         every = questions(month)
         for place, question in enumerate(every):
             report(question.title, place / (len(every) + 2))
-            seconds = await asyncio.to_thread(_repeat, asker, question, size.repeats)
+            seconds = await asyncio.to_thread(
+                _repeat, asker, question.path, question.parameters, size.repeats
+            )
             http[question.title] = float(np.median(seconds))
             alone = await seconds_of_statements(connection, question.storage, size.repeats)
             sql[question.title] = float(np.median(alone))
             measures.append(_within(question.title, seconds, question.target))
+        nothing = await asyncio.to_thread(_repeat, asker, "kinds", {}, size.repeats)
+        measures.append(Measure("an answer without SQL", float(np.median(nothing)) * 1000, "ms"))
         report("twelve panels at once", len(every) / (len(every) + 2))
         seconds = await _ask_panels(stack, port, month, size.repeats)
         measures.append(_within("twelve panels at once", seconds, 300))
@@ -115,10 +119,10 @@ async def _seconds_from_readings(connection: asyncpg.Connection, month: Month) -
     return time.perf_counter() - started
 
 
-def _repeat(asker: Asker, question: Question, repeats: int) -> list[float]:
+def _repeat(asker: Asker, path: str, parameters: Mapping[str, str], repeats: int) -> list[float]:
     """Return the seconds of several answers, after one that warms up."""
     for _ in range(repeats + 1):
-        asker.ask(question.path, question.parameters)
+        asker.ask(path, parameters)
     return asker.took[-repeats:]
 
 

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable
 from signal import SIGTERM
 
 from broker.accounts import Service
-from broker.secrets import hash_secret
 from cli.connections import database_errors, database_url, external_broker, external_database
 from cli.console import Steps
 from cli.local import LocalStack, Ports
 from cli.probes import answers_ok, simulator_state
+from cli.secrets import credential_of
 from cli.settings import Settings
 from cli.supervisor import Server, Supervisor, Worker
 from sensors.catalogue import CityFile, builtin_file, read_city_file
@@ -32,7 +32,6 @@ from storage.api_keys import store_key
 from storage.catalogue import apply_city_file, load_catalogue
 from storage.database import API_ROLE, INGEST_ROLE, MAINTENANCE_ROLE, OWNER_ROLE, connect
 from storage.devices import (
-    Credential,
     count_simulated_behind,
     oldest_simulated_latest,
     register_devices,
@@ -156,9 +155,8 @@ class City:
                 raise CatalogueError(f"{name}: applied, but no catalogue is in force")
             catalogue = stored[1]
             self.title = catalogue.city.title
-            hashed = hash_secret(secrets.sample_device_secret)
             sample = DeviceSpec(SAMPLE_DEVICE, "air_quality", catalogue.districts[0].name)
-            credential = Credential(hashed.salt, hashed.hash, hashed.iterations)
+            credential = credential_of(secrets.sample_device_secret)
             await register_devices(connection, [sample], catalogue, {SAMPLE_DEVICE: credential})
             report(f"{self._options.simulated} simulated devices", None)
             await register_devices(connection, plan_fleet(catalogue, self._options.simulated), catalogue)

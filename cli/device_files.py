@@ -11,15 +11,16 @@ from collections import Counter
 from collections.abc import Sequence
 
 from broker.admin import BrokerAdmin, standstill_seconds
-from broker.secrets import generate_secret, hash_secret
+from broker.secrets import generate_secret
 from cli.correct import user_name
+from cli.secrets import credential_of
 from cli.settings import SettingsError
 from sensors.catalogue import Catalogue
 from sensors.errors import CatalogueError, did_you_mean
 from sensors.kinds import DeviceSpec
 from stack.progress import Report
 from storage.audit import Event, record
-from storage.devices import Credential, check_device, register_devices
+from storage.devices import check_device, register_devices
 from storage.kinds import Connection
 
 _NEEDED = ("id", "kind", "district")
@@ -95,10 +96,7 @@ async def _register(
 ) -> None:
     specs = [row.spec for row in rows if row.spec is not None]
     secrets = {spec.id: generate_secret() for spec in specs}
-    credentials = {}
-    for device, secret in secrets.items():
-        hashed = hash_secret(secret)
-        credentials[device] = Credential(hashed.salt, hashed.hash, hashed.iterations)
+    credentials = {device: credential_of(secret) for device, secret in secrets.items()}
     added = await register_devices(connection, specs, catalogue, credentials)
     for row in rows:
         if row.spec is not None:

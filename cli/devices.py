@@ -12,12 +12,13 @@ import typer
 from rich.table import Table
 
 from broker.admin import BrokerAdmin
-from broker.secrets import generate_secret, hash_secret
+from broker.secrets import generate_secret
 from cli.administration import load_applied
 from cli.connections import broker_admin, broker_url, owner_connection, stack_secrets
 from cli.console import Steps, answers, errors
 from cli.correct import user_name
 from cli.device_files import Verdict, add_from_file
+from cli.secrets import credential_of
 from cli.settings import Settings, SettingsError, load_settings
 from sensors.errors import CatalogueError, did_you_mean
 from sensors.fleet import plan_fleet
@@ -128,7 +129,7 @@ async def _add_device(settings: Settings, spec: DeviceSpec) -> None:
         catalogue = await load_applied(connection)
         # Both or neither: a device that the broker does not know can't send, whatever we have stored.
         async with connection.transaction():
-            added = await register_devices(connection, [spec], catalogue, {spec.id: _credential(secret)})
+            added = await register_devices(connection, [spec], catalogue, {spec.id: credential_of(secret)})
             if not added:
                 raise CatalogueError(
                     f"device {spec.id} is registered already; choose another id, "
@@ -150,11 +151,6 @@ async def _broker(settings: Settings) -> AsyncIterator[BrokerAdmin | None]:
         return
     yield None
     errors.print("The broker was not told: set ALATAU_BROKER_ADMIN_PASSWORD, or restart it.")
-
-
-def _credential(secret: str) -> Credential:
-    hashed = hash_secret(secret)
-    return Credential(hashed.salt, hashed.hash, hashed.iterations)
 
 
 def _print_secret(settings: Settings, device_id: str, secret: str, metric: Metric) -> None:
@@ -265,7 +261,7 @@ async def _new_device_secret(settings: Settings, device_id: str) -> None:
         settings,
         device_id,
         "replace secret",
-        lambda connection: replace_credential(connection, device_id, _credential(secret)),
+        lambda connection: replace_credential(connection, device_id, credential_of(secret)),
         lambda admin: admin.add_device(device_id, secret),
     )
     _print_secret(settings, device_id, secret, catalogue.kind_of[found.kind].metrics[0])
@@ -291,7 +287,7 @@ async def _add_simulated(settings: Settings, count: int, seed: int, *, with_secr
 
 
 def _credentials(fleet: list[DeviceSpec], fleet_secret: str) -> dict[str, Credential]:
-    return {spec.id: _credential(device_secret(fleet_secret, spec.id)) for spec in fleet}
+    return {spec.id: credential_of(device_secret(fleet_secret, spec.id)) for spec in fleet}
 
 
 @device.command("list")

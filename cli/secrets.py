@@ -9,10 +9,11 @@ import secrets
 import msgspec
 
 from broker.accounts import Service
-from broker.secrets import generate_secret
+from broker.secrets import generate_secret, hash_secret
 from cli.settings import SettingsError
 from storage.api_keys import generate_key
 from storage.database import ROLES
+from storage.devices import Credential
 
 
 class StackSecrets(msgspec.Struct, frozen=True):
@@ -78,3 +79,9 @@ def write_private(path: pathlib.Path, content: bytes) -> None:
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
     partial.replace(path)
+
+
+def credential_of(secret: str) -> Credential:
+    """Return what is stored of a device's secret."""
+    hashed = hash_secret(secret)
+    return Credential(hashed.salt, hashed.hash, hashed.iterations)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 from cryptography import x509
@@ -69,20 +69,6 @@ class Authority:
         """Return key and certificate of a client whose common name is ``name``, PEM, for a year."""
         return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, now, [])
 
-    def revocation_list(self, serials: Iterable[int], now: dt.datetime) -> bytes:
-        """Return the list of revoked certificates, PEM, for as long as the authority lives."""
-        builder = x509.CertificateRevocationListBuilder(
-            issuer_name=self._certificate.subject,
-            last_update=now - _BACKDATED,
-            next_update=self._certificate.not_valid_after_utc,
-        )
-        for serial in serials:
-            revoked = x509.RevokedCertificateBuilder(serial, now - _BACKDATED).build()
-            builder = builder.add_revoked_certificate(revoked)
-        builder = builder.add_extension(self._identifier(), critical=False)
-        builder = builder.add_extension(x509.CRLNumber(int(now.timestamp())), critical=False)
-        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
     def _issue(
         self, name: str, usage: x509.ObjectIdentifier, now: dt.datetime, more: Sequence[x509.ExtensionType]
     ) -> bytes:
@@ -117,11 +103,6 @@ class Certificate:
         except x509.ExtensionNotFound:
             return [str(self._certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)]
         return [str(name.value) for name in found]
-
-    @property
-    def serial(self) -> int:
-        """Its number, by which it is revoked."""
-        return self._certificate.serial_number
 
     @property
     def expires(self) -> dt.datetime:
