@@ -26,7 +26,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 import ingest.service
 import storage.writer
-from cli.main import app
+from cli.main import command_line
 from ingest.errors import RefusedError, SessionError
 from ingest.session import SessionOptions, Sink
 from sensors.readings import ReadingBatch
@@ -216,7 +216,7 @@ def main() -> None:
     """Exchange receiver and writer, then run the ordinary service."""
     ingest.service.Session = PahoSession  # type: ignore[assignment, attr-defined]
     storage.writer._copy = copy_records
-    app(["ingest", *sys.argv[1:]])
+    command_line("ingest")(["ingest", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

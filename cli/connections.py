@@ -13,10 +13,9 @@ import asyncpg
 
 from broker.accounts import Service
 from broker.admin import BrokerAdmin
-from cli.local import DATABASE
 from cli.secrets import StackSecrets, load_secrets
 from cli.settings import Settings, SettingsError
-from storage.database import API_ROLE, INGEST_ROLE, MAINTENANCE_ROLE, OWNER_ROLE, connect, with_user
+from storage.database import API_ROLE, DATABASE, INGEST_ROLE, MAINTENANCE_ROLE, OWNER_ROLE, connect, with_user
 from storage.errors import classify
 
 

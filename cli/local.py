@@ -21,11 +21,17 @@ from stack.postgres import PostgresServer
 from stack.servers import Servers
 from storage.api_keys import store_key
 from storage.catalogue import apply_city_file
-from storage.database import API_ROLE, INGEST_ROLE, OWNER_ROLE, connect, prepare_database, with_user
+from storage.database import (
+    API_ROLE,
+    DATABASE,
+    INGEST_ROLE,
+    OWNER_ROLE,
+    connect,
+    prepare_database,
+    with_user,
+)
 from storage.devices import load_credentials
 from storage.migrations.run import upgrade
-
-DATABASE = "alatau"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,66 +2,72 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import typer
 
-from cli import (
-    administration,
-    correct,
-    deployment,
-    development,
-    devices,
-    diagnosis,
-    export,
-    gaps,
-    keys,
-    maintenance,
-    pki,
-    publishing,
-    query,
-    retention,
-    services,
-    up,
-)
 from cli.console import errors
 from cli.settings import SettingsError
 from sensors.errors import AlatauError
 from stack.errors import StackError
 
-app = typer.Typer(
-    name="alatau",
-    help="Alatau, the telemetry platform of a digital city: MQTT in, TimescaleDB, aggregates out.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-)
-for module in (
-    up,
-    diagnosis,
-    services,
-    maintenance,
-    publishing,
-    retention,
-    query,
-    export,
-    administration,
-    devices,
-    keys,
-    pki,
-    correct,
-    gaps,
-    deployment,
-    development,
-):
-    module.register(app)
+# Which module of this package has each command.
+COMMANDS = {
+    "up": "up",
+    "doctor": "diagnosis",
+    "down": "diagnosis",
+    "migrate": "services",
+    "ingest": "services",
+    "api": "services",
+    "simulate": "services",
+    "maintain": "maintenance",
+    "publish": "publishing",
+    "retention": "retention",
+    "query": "query",
+    "export": "export",
+    "catalog": "administration",
+    "dead-letters": "administration",
+    "device": "devices",
+    "key": "keys",
+    "pki": "pki",
+    "correct": "correct",
+    "gaps": "gaps",
+    "broker-files": "deployment",
+    "compose-env": "deployment",
+    "test": "development",
+    "check": "development",
+    "bench": "development",
+}
+
+
+def command_line(asked: str | None = None) -> typer.Typer:
+    """Return the command line, of which a process needs only the module of the command that it was asked for: what all
+    of them import takes a second and a hundred megabytes.
+    """
+    app = typer.Typer(
+        name="alatau",
+        help="Alatau, the telemetry platform of a digital city: MQTT in, TimescaleDB, aggregates out.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_words_of_commands)
+    for module in [COMMANDS[asked]] if asked in COMMANDS else dict.fromkeys(COMMANDS.values()):
+        importlib.import_module(f"cli.{module}").register(app)
+    return app
+
+
+def _words_of_commands() -> None:
+    # With a callback, a single command keeps its name.
+    pass
 
 
 def main() -> None:
     """Run the command line; exit 1 with a sentence for what its user can mend, 130 when interrupted."""
     try:
-        app(prog_name="alatau")
+        command_line(sys.argv[1] if len(sys.argv) > 1 else None)(prog_name="alatau")
     except (AlatauError, StackError, SettingsError) as error:
         errors.print("[bold red]alatau:[/] ", end="")
         # Keys such as [city] are no markup.

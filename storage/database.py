@@ -14,6 +14,9 @@ import orjson
 from storage.errors import PermanentError
 from storage.migrations import HEAD
 
+# Its name, where it is ours to give.
+DATABASE = "alatau"
+
 OWNER_ROLE = "alatau_owner"
 INGEST_ROLE = "alatau_ingest"
 API_ROLE = "alatau_api"

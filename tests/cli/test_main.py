@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from cli.main import app
+from cli.main import COMMANDS, command_line
 from cli.settings import setting_descriptions
 from tests.cli.command import PROJECT, Alatau, clean_environment
 
@@ -24,16 +24,25 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
         yield path
 
 
-COMMANDS = sorted(commands(typer.main.get_command(app)))
+WAYS = sorted(commands(typer.main.get_command(command_line())))
 
 
 def test_all_commands_are_found() -> None:
-    assert ("up",) in COMMANDS
-    assert ("dead-letters", "replay") in COMMANDS
-    assert len(COMMANDS) > 15
+    assert ("up",) in WAYS
+    assert ("dead-letters", "replay") in WAYS
+    assert len(WAYS) > 15
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_a_command_is_in_the_module_that_is_said_to_have_it() -> None:
+    """Where it isn't, it is found only with all the others."""
+    for command in COMMANDS:
+        alone: Any = typer.main.get_command(command_line(command))
+        assert command in alone.commands
+    whole: Any = typer.main.get_command(command_line())
+    assert set(whole.commands) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", WAYS, ids=" ".join)
 def test_help_of_every_command_has_an_example_of_it(bare: Alatau, command: tuple[str, ...]) -> None:
     result = bare(*command, "--help")
     assert result.code == 0

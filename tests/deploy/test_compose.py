@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import typer.main
 
-from cli.main import app
+from cli.main import command_line
 from cli.settings import Settings, setting_descriptions
 from ingest.options import IngestOptions
 from stack.postgres_settings import settings as postgres_settings
@@ -28,7 +28,7 @@ DOCKERFILE = (PROJECT / "Dockerfile").read_text()
 
 def resolve(words: list[str]) -> Any:
     """Parse a command line as the command does, without running it; raises what it would print."""
-    command: Any = typer.main.get_command(app)
+    command: Any = typer.main.get_command(command_line())
     context = command.make_context("alatau", [*words])
     while hasattr(command, "commands"):
         name, command, words = command.resolve_command(context, words)

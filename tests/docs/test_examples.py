@@ -26,8 +26,8 @@ from api.options import ApiOptions, ExportOptions
 from broker.accounts import Service
 from broker.secrets import hash_secret
 from cli.city import SAMPLE_DEVICE
-from cli.local import DATABASE, LocalStack
-from cli.main import app as command_line
+from cli.local import LocalStack
+from cli.main import command_line
 from ingest.decode import take_apart
 from ingest.options import IngestOptions
 from ingest.service import Ingest
@@ -38,7 +38,7 @@ from sensors.checks import Reason
 from sensors.kinds import DeviceSpec
 from stack.ports import free_port
 from stack.servers import Servers
-from storage.database import API_ROLE, INGEST_ROLE, OWNER_ROLE, connect
+from storage.database import API_ROLE, DATABASE, INGEST_ROLE, OWNER_ROLE, connect
 from storage.devices import Credential, register_devices
 from tests.docs.markdown import PROJECT, Block, blocks, commands, words
 
@@ -94,7 +94,7 @@ ALATAU = [
 
 @pytest.mark.parametrize(("command", "arguments"), ALATAU, ids=[command for command, _ in ALATAU])
 def test_a_command_exists_with_its_options(command: str, arguments: Sequence[str]) -> None:
-    current: Any = typer.main.get_command(command_line)
+    current: Any = typer.main.get_command(command_line())
     context = current.context_class(current, info_name="alatau")
     rest = list(arguments)
     while rest and hasattr(current, "resolve_command"):
