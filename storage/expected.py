@@ -22,8 +22,8 @@ class By(enum.StrEnum):
 def expected_of(devices: Devices, start: int, end: int) -> npt.NDArray[np.int64]:
     """Return how many readings each device would make from ``start`` to ``end``, Unix µs.
 
-    Nothing is expected of a device before it was installed.
+    Nothing is expected of a device before it was installed, and since it was disabled.
     """
-    span = np.maximum(0, end - np.maximum(start, devices.installed)) / SECOND
+    span = np.maximum(0, np.minimum(end, devices.until) - np.maximum(start, devices.since)) / SECOND
     counts: npt.NDArray[np.int64] = np.floor(span / devices.interval_seconds).astype(np.int64)
     return counts

@@ -40,10 +40,10 @@ class Frozen:
 class Quality:
     """What is known of the readings of some devices in a range; seconds, None where there are no readings.
 
-    ``silent`` devices sent nothing. ``completeness`` counts of no device more than was expected of it.
-    ``lag`` are the quantiles 0.5 and 0.95 of arrival less own time, at least 0. ``ahead`` is the median of
-    own time less arrival of the share ``ahead_share`` of readings that are from the future. ``last`` is the
-    time of the newest reading of all, also outside the range, in Unix µs.
+    ``silent`` devices sent nothing, though they were not disabled. ``completeness`` counts of no device more than was
+    expected of it. ``lag`` are the quantiles 0.5 and 0.95 of arrival less own time, at least 0. ``ahead`` is the median
+    of own time less arrival of the share ``ahead_share`` of readings that are from the future. ``last`` is the time of
+    the newest reading of all, also outside the range, in Unix µs.
     """
 
     devices: int
@@ -127,6 +127,7 @@ async def read_quality(
     facts = _Facts(
         devices.device_id,
         expected,
+        devices.until > start,
         readings,
         letters=await _dead_letters(connection, devices, start, end),
         missing=await _missing(connection, devices, start, end),
@@ -155,6 +156,7 @@ class _Facts:
 
     number: npt.NDArray[np.int32]
     expected: npt.NDArray[np.int64]
+    may_send: npt.NDArray[np.bool_]
     readings: _Readings
     letters: dict[int, dict[str, int]]
     missing: dict[int, tuple[int, int]]
@@ -171,7 +173,7 @@ def _quality(facts: _Facts, members: npt.NDArray[np.intp], lag: npt.NDArray[np.f
     total = int(expected.sum())
     return Quality(
         devices=len(members),
-        silent=int((received == 0).sum()),
+        silent=int(((received == 0) & facts.may_send[members]).sum()),
         expected=total,
         received=int(received.sum()),
         completeness=float(np.minimum(received, expected).sum() / total) if total else None,

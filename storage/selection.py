@@ -20,6 +20,7 @@ from storage.kinds import Connection
 EARTH_RADIUS = 6_371_008.8
 # Of a device that nobody said when it was installed: it always was.
 ALWAYS = np.iinfo(np.int64).min
+FOREVER = np.iinfo(np.int64).max
 # Degrees by which a box is wider than the circle within, so that rounding leaves nothing out.
 _MARGIN = 1e-9
 # PostgreSQL's polygons take areas below a millionth for nothing, and a corner of a street in degrees is less.
@@ -51,7 +52,7 @@ class Selection:
 class Members:
     """How many of the selected devices are of a kind, in a district, simulated.
 
-    From ``since``, Unix µs, they make ``rate`` readings a second together.
+    From ``since`` to ``until``, Unix µs, they make ``rate`` readings a second together.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class Members:
     simulated: bool
     devices: int
     since: int
+    until: int
     rate: float
 
 
@@ -66,7 +68,8 @@ class Members:
 class Devices:
     """Selected devices in the order of their ids, each array of shape (devices,).
 
-    ``installed`` is in Unix µs, ALWAYS where it is not known; positions are NaN where there is none.
+    Readings are expected ``since`` a device was installed ``until`` it was disabled, Unix µs, ALWAYS and FOREVER
+    where that is not known; positions are NaN where there is none.
     """
 
     device_id: npt.NDArray[np.int32]
@@ -77,7 +80,8 @@ class Devices:
     interval_seconds: npt.NDArray[np.float64]
     longitude: npt.NDArray[np.float64]
     latitude: npt.NDArray[np.float64]
-    installed: npt.NDArray[np.int64]
+    since: npt.NDArray[np.int64]
+    until: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.device_id)
@@ -191,21 +195,24 @@ def _meanings(text: str) -> list[str]:
 async def count_members(connection: Connection, selection: Selection, start: int) -> list[Members]:
     """Return who is selected, so that a query's size is known before it runs.
 
-    Those that were installed before ``start``, Unix µs, are counted together, since ALWAYS.
+    Those that were installed before ``start``, Unix µs, are counted together, since ALWAYS, unless they were disabled.
     """
     selected, arguments = condition(selection, 2)
     rows = await connection.fetch(
         f"""
         SELECT kind, district, simulated, count(*) AS devices, sum(1 / interval_seconds) AS rate,
-               CASE WHEN installed > $1 THEN installed END AS since
+               CASE WHEN installed > $1 THEN installed END AS since, disabled_at AS until
         FROM alatau.device WHERE {selected}
-        GROUP BY kind, district, simulated, since ORDER BY kind, district, simulated, since
+        GROUP BY kind, district, simulated, since, until ORDER BY kind, district, simulated, since, until
         """,
         from_microseconds(start),
         *arguments,
     )
     return [
-        Members(**dict(row) | {"since": ALWAYS if row["since"] is None else to_microseconds(row["since"])})
+        Members(
+            **dict(row)
+            | {"since": moment_or(ALWAYS, row["since"]), "until": moment_or(FOREVER, row["until"])}
+        )
         for row in rows
     ]
 
@@ -217,14 +224,15 @@ async def select_devices(
     selected, arguments = condition(selection, 3)
     rows = await connection.fetch(
         f"""
-        SELECT device_id, id, kind, district, simulated, interval_seconds, longitude, latitude, installed
+        SELECT device_id, id, kind, district, simulated, interval_seconds, longitude, latitude, installed,
+               disabled_at
         FROM alatau.device WHERE id > $1 AND {selected} ORDER BY id LIMIT $2
         """,
         after,
         limit,
         *arguments,
     )
-    columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * 9
+    columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * 10
     return Devices(
         device_id=np.array(columns[0], np.int32),
         id=np.array(columns[1], np.str_),
@@ -234,9 +242,11 @@ async def select_devices(
         interval_seconds=np.array(columns[5], np.float64),
         longitude=np.array(columns[6], np.float64),
         latitude=np.array(columns[7], np.float64),
-        installed=np.array([_installed(moment) for moment in columns[8]], np.int64),
+        since=np.array([moment_or(ALWAYS, moment) for moment in columns[8]], np.int64),
+        until=np.array([moment_or(FOREVER, moment) for moment in columns[9]], np.int64),
     )
 
 
-def _installed(moment: dt.datetime | None) -> int:
-    return ALWAYS if moment is None else to_microseconds(moment)
+def moment_or(default: int, moment: dt.datetime | None) -> int:
+    """Return a moment in Unix µs, ``default`` where there is none."""
+    return default if moment is None else to_microseconds(moment)

@@ -9,9 +9,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from sensors.times import SECOND, to_microseconds
+from sensors.times import SECOND
 from storage.kinds import Connection
-from storage.selection import ALWAYS, Members, count_members
+from storage.selection import ALWAYS, FOREVER, Members, count_members, moment_or
 from storage.series_query import GroupBy, SeriesQuery
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -19,11 +19,12 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Share:
-    """Devices of one kind in a group: together ``rate`` readings a second from ``since``, Unix µs."""
+    """Devices of one kind in a group: together ``rate`` readings a second from ``since`` to ``until``, Unix µs."""
 
     group: int
     kind: str
     since: int
+    until: int
     rate: float
 
 
@@ -44,7 +45,9 @@ class GroupsRead:
             row = place.get(share.group)
             metrics = metrics_of.get(share.kind)
             if row is not None and metrics:
-                values = np.diff(np.maximum(edges, share.since)) * (share.rate / SECOND)
+                values = np.diff(np.clip(edges, share.since, max(share.since, share.until))) * (
+                    share.rate / SECOND
+                )
                 for metric in metrics:
                     expected[metric][row] += values
         return expected
@@ -73,7 +76,7 @@ async def read_groups(
             names, named = districts, [one.district for one in members]
     number_of = {name: number for number, name in enumerate(names)}
     shares = [
-        _Share(number_of[name], one.kind, one.since, one.rate)
+        _Share(number_of[name], one.kind, one.since, one.until, one.rate)
         for name, one in zip(named, members, strict=True)
         if name in number_of
     ]
@@ -83,7 +86,7 @@ async def read_groups(
 async def _read_devices(connection: Connection, numbers: npt.NDArray[np.int32]) -> GroupsRead:
     rows = await connection.fetch(
         """
-        SELECT device_id, id, kind, installed, 1 / interval_seconds AS rate
+        SELECT device_id, id, kind, installed, disabled_at, 1 / interval_seconds AS rate
         FROM alatau.device WHERE device_id = ANY($1::int[])
         """,
         numbers.tolist(),
@@ -93,7 +96,8 @@ async def _read_devices(connection: Connection, numbers: npt.NDArray[np.int32]) 
         _Share(
             row["device_id"],
             row["kind"],
-            ALWAYS if row["installed"] is None else to_microseconds(row["installed"]),
+            moment_or(ALWAYS, row["installed"]),
+            moment_or(FOREVER, row["disabled_at"]),
             row["rate"],
         )
         for row in rows

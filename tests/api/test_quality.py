@@ -99,6 +99,19 @@ async def test_what_came_is_counted_against_what_the_interval_foresees(client: h
     assert counted["sim-1"] == (60, 0, 0.0, 1)
 
 
+@pytest.mark.parametrize(("before", "counted"), [(30, (30, 0.0, 1)), (90, (0, None, 0))])
+async def test_nothing_is_expected_of_a_disabled_device(
+    city: City, client: httpx2.AsyncClient, before: int, counted: tuple[int, float | None, int]
+) -> None:
+    change = "UPDATE alatau.device SET disabled_at = $1 WHERE id = 'sim-1'"
+    await city.owner.execute(change, NOW - before * MINUTE)
+    try:
+        one = (await quality_of(client, device="sim-1"))["sim-1"]
+    finally:
+        await city.owner.execute(change, None)
+    assert (one["expected"], one["completeness"], one["silent"]) == counted
+
+
 async def test_lag_is_of_arrival_and_a_clock_ahead_of_ours_is_told_apart(client: httpx2.AsyncClient) -> None:
     quality = await quality_of(client)
     lags = [*range(28), 0, 0]

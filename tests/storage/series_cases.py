@@ -208,7 +208,7 @@ def runs(draw: st.DrawFn, asked: Range) -> list[tuple[int, float | None]]:
 @st.composite
 def devices(draw: st.DrawFn, asked: Range) -> tuple[Device, ...]:
     """Make one to six devices; one that does not measure the metric is among them now and then."""
-    installed = st.one_of(st.none(), st.none(), moments(asked))
+    installed = st.one_of(st.none(), st.none(), moments(asked))  # and disabled
     return tuple(
         Device(
             device_id=number + 1,
@@ -217,6 +217,7 @@ def devices(draw: st.DrawFn, asked: Range) -> tuple[Device, ...]:
             interval_seconds=draw(st.sampled_from([10.0, 60.0, 900.0])),
             simulated=draw(st.sampled_from([False, False, True])),
             installed=draw(installed),
+            disabled=draw(installed),
         )
         for number in range(draw(st.integers(1, 6)))
     )

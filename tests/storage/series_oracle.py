@@ -43,7 +43,7 @@ _NEVER = (2**63, Fraction())
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Device:
-    """One device; ``installed`` is when it began to be expected, None for always."""
+    """One device; it is expected from when it was ``installed``, None for always, until it was ``disabled``."""
 
     device_id: int
     kind: str
@@ -51,6 +51,7 @@ class Device:
     interval_seconds: float
     simulated: bool = False
     installed: int | None = None
+    disabled: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -350,7 +351,9 @@ def _coverage(members: Sequence[_Member], count: int, bucket: _Bucket) -> Fracti
     for member in members:
         installed = member.device.installed
         begin = bucket.begin if installed is None else max(bucket.begin, installed)
-        seconds = Fraction(max(bucket.known_to - begin, 0), SECOND)
+        disabled = member.device.disabled
+        until = bucket.known_to if disabled is None else min(bucket.known_to, disabled)
+        seconds = Fraction(max(until - begin, 0), SECOND)
         expected += seconds / Fraction(member.device.interval_seconds)
     return min(count / expected, Fraction(1)) if expected else None
 

@@ -258,7 +258,7 @@ async def test_devices_are_columns_in_the_order_of_their_ids_page_by_page(city: 
     first = pages[0]
     assert first.id.tolist() == [spec.id for spec in SPECS[:200]]
     assert first.device_id.tolist() == [city.number[spec.id] for spec in SPECS[:200]]
-    assert first.installed[:2].tolist() == [ALWAYS, parse_timestamp("2025-01-01T00:00:00Z")]
+    assert first.since[:2].tolist() == [ALWAYS, parse_timestamp("2025-01-01T00:00:00Z")]
     assert np.isnan(pages[-1].longitude[-2:]).all()
     assert (first.longitude[0], first.latitude[0]) == SPECS[0].position
     assert {

@@ -19,7 +19,7 @@ from sensors.kinds import DeviceSpec
 from sensors.times import to_microseconds
 from storage.buckets import boundaries, parse_step
 from storage.refresh import move_bound, refresh
-from storage.selection import ALWAYS, Members, Selection, count_members
+from storage.selection import ALWAYS, FOREVER, Members, Selection, count_members
 from storage.series import read_series
 from storage.series_query import Aggregate, GroupBy, SeriesQuery
 from tests.cities import City, Row, open_city
@@ -248,10 +248,10 @@ async def test_members_are_counted_by_kind_district_and_whether_they_are_simulat
 ) -> None:
     members = await count_members(recorded.city.api, Selection(kinds=("air_quality",)), 0)
     assert members == [
-        Members("air_quality", "gate", False, 1, ALWAYS, 1 / 60),
-        Members("air_quality", "golden", False, 1, ALWAYS, 1 / 60),
-        Members("air_quality", "golden", True, 1, ALWAYS, 1 / 60),
-        Members("air_quality", "green", False, 1, ALWAYS, 1 / 60),
+        Members("air_quality", "gate", False, 1, ALWAYS, FOREVER, 1 / 60),
+        Members("air_quality", "golden", False, 1, ALWAYS, FOREVER, 1 / 60),
+        Members("air_quality", "golden", True, 1, ALWAYS, FOREVER, 1 / 60),
+        Members("air_quality", "green", False, 1, ALWAYS, FOREVER, 1 / 60),
     ]
 
 

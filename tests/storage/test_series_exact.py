@@ -103,12 +103,21 @@ async def drop_readings(city: City, before: int) -> dict[str, int]:
     return {kind: progress.horizon for kind, progress in (await read_progress(city.owner)).items()}
 
 
+async def disable(city: City, case: Case) -> None:
+    """Disable devices, each at the moment of the case's own."""
+    moments = {
+        name_of(one, "d"): from_microseconds(one.disabled) for one in case.devices if one.disabled is not None
+    }
+    await city.owner.executemany("UPDATE alatau.device SET disabled_at = $2 WHERE id = $1", moments.items())
+
+
 async def fill(city: City, case: Case, history: History) -> dict[str, int]:
     """Register the devices and live through a history; return of each kind before when its readings are gone."""
     await clear(city)
     registered = await register_devices(city.owner, case.specs("d"), city.catalogue)
     city.number.clear()
     city.number.update(registered)
+    await disable(city, case)
     await write(city, case, case.first)
     horizons = dict.fromkeys(KINDS, NEVER)
     if history.rollups_to is not None:

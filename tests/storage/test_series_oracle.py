@@ -211,6 +211,12 @@ def test_a_device_is_expected_from_when_it_was_installed() -> None:
     assert series.values["coverage"] == [None, 1 / 30, 0]
 
 
+def test_a_device_is_expected_until_it_was_disabled() -> None:
+    old = Device(1, "air_quality", "gate", 60, disabled=round(1.5 * HOUR))
+    series = ask(hours(old, (0.5, 1), (1.25, 1)), "coverage", devices=(old,))
+    assert series.values["coverage"] == [1 / 60, 1 / 30, None]
+
+
 def test_more_than_expected_is_covered_and_no_more() -> None:
     assert ask(hours(A, *((n / 1000, 1) for n in range(900))), "coverage").values["coverage"] == [1, 0, 0]
 
