@@ -1,0 +1,54 @@
+"""``api``: the HTTP server."""
+
+from __future__ import annotations
+
+import signal
+
+import typer
+import uvicorn
+
+from api.app import create_app
+from api.options import ApiOptions, ExportOptions
+from cli.connections import broker_admin, broker_ca, broker_url, database_url
+from cli.process import collect_seldom, configure_logs, configure_metrics
+from cli.settings import load_settings
+from sensors.topics import Topics
+from storage.database import API_ROLE
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(rich_help_panel="Services")(api)
+
+
+def api() -> None:
+    """Answer queries over HTTP: /api/v1, documentation at /docs.
+
+    [dim]Examples:[/]
+      alatau api
+      ALATAU_API_HOST=0.0.0.0 ALATAU_API_PORT=80 alatau api
+    """
+    configure_logs()
+    configure_metrics()
+    settings = load_settings()
+    ca = broker_ca(settings)
+    options = ApiOptions(
+        database_url=database_url(settings, API_ROLE),
+        topics=Topics(settings.topic_root),
+        mqtt_url=broker_url(settings),
+        mqtt_ca=None if ca is None else str(ca),
+        exports=ExportOptions(settings.exports),
+    )
+    # Who supervises it starts it again.
+    app = create_app(
+        options, accounts=broker_admin(settings), on_failure=lambda: signal.raise_signal(signal.SIGTERM)
+    )
+    collect_seldom()
+    uvicorn.run(
+        app,
+        host=settings.api_host,
+        port=settings.api_port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
