@@ -12,7 +12,11 @@ COPY simulators simulators
 COPY stack stack
 COPY storage storage
 RUN python -m venv /opt/alatau \
-    && /opt/alatau/bin/pip install --no-cache-dir --constraint constraints.txt .
+    && /opt/alatau/bin/pip install --no-cache-dir --constraint constraints.txt . \
+    && python -m venv /opt/bom \
+    && /opt/bom/bin/pip install --no-cache-dir --constraint constraints.txt cyclonedx-bom \
+    && /opt/bom/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+        --output-file /opt/alatau/sbom.json /opt/alatau/bin/python
 
 FROM python:3.11.14-slim-bookworm
 COPY --from=build /opt/alatau /opt/alatau

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from cli.console import Steps, answers, errors
+from cli.dependencies import audit
 from stack.errors import StackError
 from stack.servers import ensure_servers
 
@@ -48,7 +49,7 @@ def test(context: typer.Context) -> None:
 
 
 def check() -> None:
-    """Check style, format, types and the direction of imports.
+    """Check style, format, types, the direction of imports, and that no dependency is known to be vulnerable.
 
     [dim]Example:[/]
       ./alatau check
@@ -58,11 +59,26 @@ def check() -> None:
         errors.print(f"[bold]{name}[/]")
         if subprocess.run([sys.executable, *command], cwd=_PROJECT, check=False).returncode:  # noqa: S603
             failed.append(name)
+    if not _is_audited():
+        failed.append("audit")
     if failed:
         raise StackError(
-            f"failed: {', '.join(failed)}", "Mend what is listed above; `ruff format .` formats."
+            f"failed: {', '.join(failed)}",
+            "Mend what is listed above; `ruff format .` formats, "
+            "and a newer version in constraints.txt mends a dependency.",
         )
     answers.print("all checks passed")
+
+
+def _is_audited() -> bool:
+    errors.print("[bold]audit[/]")
+    found = audit()
+    for line in found.vulnerable:
+        errors.print(line, markup=False, soft_wrap=True)
+    errors.print(
+        f"{found.known} dependencies looked up" + (f"; {found.note}" if found.note else ""), markup=False
+    )
+    return not found.vulnerable
 
 
 def bench(

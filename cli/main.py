@@ -38,6 +38,7 @@ COMMANDS = {
     "test": "development",
     "check": "development",
     "bench": "development",
+    "sbom": "dependencies",
 }
 
 

@@ -4,7 +4,9 @@ import json
 import os
 import platform
 import shutil
+import urllib.parse
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from stack.apt import Apt
@@ -20,6 +22,16 @@ from stack.timezones import DATA_DIR_LINK, SYSTEM_ZONEINFO, knows_almaty_2024
 from stack.versions import control_version, find_version
 
 VERSIONS_FILE = "versions.json"
+_PACKAGES_FILE = "packages.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One of Debian's packages."""
+
+    name: str
+    version: str
+    architecture: str
 
 
 def servers_prefix(cache: Path) -> Path:
@@ -36,6 +48,14 @@ def provisioned_versions(prefix: Path) -> dict[str, str] | None:
         return None
     # A cache may be cleaned out by half.
     return versions if all(program.is_file() for program in Tree(prefix).executables) else None
+
+
+def provisioned_packages(prefix: Path) -> list[Package]:
+    """Return the packages that the servers provisioned at `prefix` are of; none where there are none."""
+    try:
+        return [Package(**one) for one in json.loads((prefix / _PACKAGES_FILE).read_text())]
+    except OSError:
+        return []
 
 
 def provision(prefix: Path, env: Mapping[str, str], report: Report) -> None:
@@ -84,6 +104,8 @@ def _build(prefix: Path, env: Mapping[str, str], report: Report) -> None:
     report("Checking the programs", None)
     versions = verify(Tree(prefix))
     mark(prefix)
+    packages = [asdict(_package(file)) for file in sorted(files)]
+    (prefix / _PACKAGES_FILE).write_text(json.dumps(packages, indent=2) + "\n")
     # Last, because its presence says that everything else is there.
     partial = prefix / f"{VERSIONS_FILE}.partial"
     partial.write_text(json.dumps(versions, indent=2) + "\n")
@@ -125,6 +147,12 @@ def _unpack(files: Sequence[Path], target: Path, report: Report) -> None:
                 f"{file.name} cannot be unpacked: {result.stderr.strip()}",
                 "Check the free disk space and run the command again.",
             )
+
+
+def _package(file: Path) -> Package:
+    # The version's colon, which is none in a file's name, is written %3a.
+    name, version, architecture = urllib.parse.unquote(file.stem).split("_")
+    return Package(name, version, architecture)
 
 
 def _trim(root: Path) -> None:

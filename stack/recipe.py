@@ -67,7 +67,7 @@ UNNEEDED = (
 DISK_NEEDED = 600_000_000
 """Bytes that must be free before provisioning."""
 
-_LAYOUT = 1
+_LAYOUT = 2
 """To be raised when the provisioning changes in a way that the constants above do not show."""
 
 

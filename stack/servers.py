@@ -10,7 +10,7 @@ from stack.discovery import PLUGIN, Broker, Database, SearchPaths, find_brokers,
 from stack.errors import SERVERS_BY_OTHER_MEANS, StackError
 from stack.layout import place_cache
 from stack.progress import Report, silent
-from stack.provision import provision, provisioned_versions, servers_prefix
+from stack.provision import Package, provision, provisioned_packages, provisioned_versions, servers_prefix
 from stack.recipe import Tree
 from stack.versions import as_numbers
 
@@ -90,6 +90,13 @@ def ensure_servers(
     if servers is None:
         raise StackError(f"The servers at {prefix} vanished while they were made.", SERVERS_BY_OTHER_MEANS)
     return servers
+
+
+def packages_of(servers: Servers, env: Mapping[str, str]) -> list[Package]:
+    """Return the packages that servers are of, as far as they were provisioned."""
+    if servers.origin == "system":
+        return []
+    return provisioned_packages(servers_prefix(place_cache(env, server_account()).path))
 
 
 def data_major(data_dir: Path) -> int | None:
