@@ -128,3 +128,23 @@ def test_every_test_that_proves_something_is_there() -> None:
     assert len(named) > 20
     for file, test in named:
         assert f"def {test}" in (PROJECT / file).read_text(), (file, test)
+
+
+_PROVISIONS = {
+    "5.1": 5,
+    "5.2": 3,
+    "5.3": 16,
+    "5.4": 4,
+    "5.5": 8,
+    "5.6": 9,
+    "5.7": 2,
+    "5.8": 3,
+    "5.9": 3,
+    "5.10": 1,
+}
+_PROVISIONS |= {"5.11": 4, "5.12": 3, "5.13": 1, "6": 5}
+
+
+def test_every_provision_of_the_baseline_is_answered_once() -> None:
+    answered = re.findall(r"^\| (\d[\d.]*-\d+) ", read("docs/etsi-en-303-645.md"), re.MULTILINE)
+    assert answered == [f"{part}-{n}" for part, count in _PROVISIONS.items() for n in range(1, count + 1)]
