@@ -154,7 +154,7 @@ def create_app(
     app.add_middleware(Caching)
     # Each answer is compressed once, for one client: the lowest level takes a third of the time of the usual one.
     app.add_middleware(CompressMiddleware, zstd_level=1, brotli_quality=1, gzip_level=1)
-    app.add_middleware(Exchange, max_body_bytes=options.max_body_bytes)
+    app.add_middleware(Exchange, max_body_bytes=options.max_body_bytes, body_seconds=options.body_seconds)
     app.add_middleware(Edge, metrics=metrics)
     app.include_router(health.router)
     for module, (read, write) in _ROLES.items():

@@ -132,6 +132,7 @@ def _complete_responses(path: str, method: str, operation: Json, schemas: Json) 
         401: True,
         404: "{" in path,
         406: bool(formats),
+        408: "requestBody" in operation,
         413: "requestBody" in operation,
         422: True,
         429: True,

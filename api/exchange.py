@@ -17,9 +17,10 @@ _SAFE = frozenset({"GET", "HEAD"})
 class Exchange:
     """ASGI middleware. A safe request whose client goes away is cancelled, and with it its query."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, body_seconds: float) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; returns without an answer where nobody waits for one."""
@@ -31,16 +32,23 @@ class Exchange:
             await self._serve_while_wanted(scope, receive, send)
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """Return ``receive`` that refuses a body beyond the limit. (Starlette's own limit answers in plain text.)"""
+        """Return ``receive`` that refuses a body beyond the limits. (Starlette's own limit answers in plain text.)"""
         length = Headers(scope=scope).get("content-length", "")
         announced = int(length) if length.isdecimal() else 0
-        received, limit = 0, self._max_body_bytes
+        received, limit, seconds = 0, self._max_body_bytes, self._body_seconds
+        latest = asyncio.get_running_loop().time() + seconds
 
         async def receive_bounded() -> Message:
             nonlocal received
             # Not asked for where it is announced as too large: who waits for "100 Continue" then sends nothing.
             if announced <= limit:
-                message = await receive()
+                try:
+                    async with asyncio.timeout_at(latest):
+                        message = await receive()
+                except TimeoutError:
+                    raise HTTPException(
+                        408, f"the body did not come within {seconds:g} s; send it at once"
+                    ) from None
                 received += len(message.get("body", b""))
                 if received <= limit:
                     return message

@@ -62,6 +62,7 @@ class ApiOptions:
     rate_per_address: Rate = _PER_ADDRESS
     rate_of_wrong_keys: Rate = _WRONG_KEYS  # of one address
     max_body_bytes: int = 1 << 20
+    body_seconds: float = 30.0
     max_quality_readings: int = 2_000_000  # that one answer about quality looks at
 
 

@@ -28,6 +28,7 @@ class ProblemType(enum.Enum):
     NOT_FOUND = ("not-found", 404, "There is no such thing")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The method is not for this path")
     NOT_ACCEPTABLE = ("not-acceptable", 406, "No format that is accepted can be given")
+    TOO_SLOW = ("too-slow", 408, "The request came too slowly")
     CONFLICT = ("conflict", 409, "It exists already")
     HAS_READINGS = ("has-readings", 409, "It has readings")
     NOT_READY = ("not-ready", 409, "It is not ready")
@@ -37,6 +38,7 @@ class ProblemType(enum.Enum):
     INVALID_BODY = ("invalid-body", 422, "The body is not valid")
     TOO_LARGE = ("too-large", 422, "The answer would be too large")
     TOO_MANY = ("too-many-requests", 429, "Too many requests")
+    HEAD_TOO_LARGE = ("head-too-large", 431, "The head of the request is too large")
     INTERNAL = ("internal", 500, "The server failed")
     UNAVAILABLE = ("unavailable", 503, "The service is not available now")
     TIMEOUT = ("timeout", 504, "The query took too long")
@@ -120,8 +122,9 @@ async def _on_http(request: Request, error: Exception) -> Response:
         return _respond(
             request, ProblemError(ProblemType.METHOD_NOT_ALLOWED, detail, headers=headers, valid=allowed)
         )
-    if error.status_code == 413:
-        return _respond(request, ProblemError(ProblemType.BODY_TOO_LARGE, str(error.detail)))
+    for kind in (ProblemType.BODY_TOO_LARGE, ProblemType.TOO_SLOW):
+        if error.status_code == kind.status:
+            return _respond(request, ProblemError(kind, str(error.detail)))
     if error.status_code == 404:
         paths = sorted(request.app.openapi()["paths"])
         detail = f"{request.url.path[:200]} is not a path; {did_you_mean(request.url.path, paths)}"

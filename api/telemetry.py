@@ -45,6 +45,21 @@ class ApiMetrics:
             "alatau_api_accounts_repaired", "Accounts of devices mended at the broker.", registry=registry
         )
 
+        self._open = Gauge(
+            "alatau_api_connections", "Connections of clients that are open.", registry=registry
+        )
+        self._refused = Counter(
+            "alatau_api_connections_refused", "Connections ended by a limit.", ["reason"], registry=registry
+        )
+
+    def count_connections(self, count: Callable[[], int]) -> None:
+        """Ask ``count`` how many connections are open."""
+        self._open.set_function(count)
+
+    def refuse_connection(self, reason: str) -> None:
+        """Count one connection that was ended by a limit."""
+        self._refused.labels(reason).inc()
+
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request under its route's template: paths themselves are without bound."""
         self._requests.labels(method if method in _METHODS else "OTHER", route, str(status)).inc()

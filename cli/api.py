@@ -9,6 +9,7 @@ import uvicorn
 
 from api.app import create_app
 from api.options import ApiOptions, ExportOptions
+from api.serving import serving
 from cli.connections import broker_admin, broker_ca, broker_url, database_url
 from cli.process import collect_seldom, configure_logs, configure_metrics
 from cli.settings import load_settings
@@ -44,11 +45,4 @@ def api() -> None:
         options, accounts=broker_admin(settings), on_failure=lambda: signal.raise_signal(signal.SIGTERM)
     )
     collect_seldom()
-    uvicorn.run(
-        app,
-        host=settings.api_host,
-        port=settings.api_port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=5,
-    )
+    uvicorn.Server(serving(app, host=settings.api_host, port=settings.api_port)).run()

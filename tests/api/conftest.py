@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from api.app import ApiOptions, create_app
 from api.options import DeviceAccounts
+from api.serving import ConnectionLimits, serving
 from cli.local import LocalStack
 from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
@@ -72,12 +73,10 @@ async def serve(app: FastAPI, key: str | None) -> AsyncIterator[httpx2.AsyncClie
 
 
 @contextlib.asynccontextmanager
-async def listen(app: FastAPI) -> AsyncIterator[str]:
+async def listen(app: FastAPI, limits: ConnectionLimits | None = None) -> AsyncIterator[str]:
     """Serve an application on a real socket, and lend its URL."""
     port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
-    )
+    server = uvicorn.Server(serving(app, limits, port=port, timeout_graceful_shutdown=2))
     task = asyncio.create_task(server.serve(), name="test.api")
     try:
         async with asyncio.timeout(10):

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.options import ApiOptions, ExportOptions
+from api.serving import serving
 from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
 from stack.ports import free_port
@@ -34,8 +35,7 @@ READINGS = 120
 def listening(app: FastAPI) -> Iterator[str]:
     """Serve an application in a thread of its own, because a command's test blocks the loop; yield its URL."""
     port = free_port()
-    config = uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(serving(app, port=port))
     thread = threading.Thread(target=server.run, name="test.uvicorn")
     thread.start()
     try:
