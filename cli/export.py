@@ -88,9 +88,9 @@ def export(
         job = api.post("exports", asked) if number is None else api.get(f"exports/{number}")
         path = output or pathlib.Path(f"{job['kind']}.{job['format']}")
         _refuse_existing(path, overwrite=overwrite)
-        if not errors.is_terminal:
-            errors.print(f"export {job['id']} is being made …")
         try:
+            if not errors.is_terminal:
+                errors.print(f"export {job['id']} is being made …")
             job = _until_ready(api, job, bars)
             _fetch(api, job, path, bars)
         except KeyboardInterrupt:
