@@ -1,4 +1,4 @@
-"""Who may ask, what, and how often: an API key, asked of the database and remembered for half a minute."""
+"""Who may ask, what, and how often: an API key or a session, asked of the database and remembered for half a minute."""
 
 from __future__ import annotations
 
@@ -8,66 +8,77 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from api.auditing import Refusal
-from api.keys import Caller
+from api.cookies import COOKIE, forgery, session_token
+from api.keys import Caller, KeyCache
 from api.parameters import split_list
 from api.problems import ProblemError, ProblemType
-from api.rates import RATE, Buckets, Taken
+from api.rates import RATE, Buckets
 from api.services import Services, Whole
 from storage.api_keys import Role, find_key, prefix_of
 from storage.audit import Event
+from storage.kinds import Connection
+from storage.sessions import Session, find_session
 
 _BEARER = HTTPBearer(auto_error=False, description="Authorization: Bearer KEY")
 _HEADER = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key in a header of its own")
+# For the description: which cookie it is depends on the request.
+_COOKIE = APIKeyCookie(
+    name=COOKIE,
+    auto_error=False,
+    description="Of a session, from POST /api/v1/session; over https its name begins with __Host-. "
+    "What changes something also needs X-CSRF-Token, from GET /api/v1/session.",
+)
 _READING = frozenset({"GET", "HEAD"})
 
 
-async def require_key(
+async def require_caller(
     request: Request,
     whole: Whole,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     header: Annotated[str | None, Security(_HEADER)],
+    _: Annotated[str | None, Security(_COOKIE)],
 ) -> AsyncIterator[Caller]:
-    """Give whose key the request came with; it counts to the request's end.
+    """Give who asks, a key or, where none was sent, the person of a session; it counts to the request's end.
 
-    Refuse a request without a valid key, or of a key or an address that asks too often, or too much at once.
+    Refuse a request without either, one that another site made of a session, and who asks too often, or too much at
+    once.
     """
     address = address_of(request)
-    _take(request, whole.rates.of_addresses, address, "address")
+    take_turn_of_address(request, whole)
     key = bearer.credentials if bearer else header
-    caller = await _find_caller(key, address, whole) if key else None
-    if key is None or caller is None:
-        if key is not None:
-            whole.rates.of_wrong_keys.take(address)
-        whole.auditor.refused(Refusal(_named(key), "sign in", address))
-        raise _unauthorized(key)
-    _take(request, whole.rates.of_keys, caller.prefix, "key")
-    whole.auditor.used(caller.prefix)
-    async with whole.turns.take(key) as is_admitted:
+    caller = await (
+        _caller_of_key(key, address, whole) if key else _caller_of_session(request, address, whole)
+    )
+    _take(request, whole.rates.of_keys, caller.id, caller.what)
+    if not caller.is_person:
+        whole.auditor.used(caller.id)
+    async with whole.turns.take(caller.id) as is_admitted:
         if not is_admitted:
             turns = whole.turns
             raise ProblemError(
                 ProblemType.TOO_MANY,
-                f"{turns.most} requests with this key are under way and {turns.waiting} wait; wait for one of them",
+                f"{turns.most} requests with this {caller.what} are under way and {turns.waiting} wait; "
+                "wait for one of them",
                 headers={"Retry-After": "1"},
             )
         yield caller
 
 
 # Who asks.
-Asking = Annotated[Caller, Depends(require_key)]
+Asking = Annotated[Caller, Depends(require_caller)]
 
 
 async def _services_as_seen(whole: Whole, caller: Asking) -> Services:
     """Return the services with what the caller's scope leaves of the database."""
     if caller.scope.is_whole:
         return whole
-    return dataclasses.replace(whole, database=whole.database.seen_by(caller.scope, caller.prefix))
+    return dataclasses.replace(whole, database=whole.database.seen_by(caller.scope, caller.id))
 
 
-# What every route that needs a key gets: there is no other way to the database than what the key may see of it.
+# What every route that needs a caller gets: there is no other way to the database than what the caller may see of it.
 Api = Annotated[Services, Depends(_services_as_seen)]
 
 
@@ -81,7 +92,7 @@ def allow(read: Role, write: Role) -> Callable[[Request, Services, Caller], Awai
                 request,
                 whole,
                 caller,
-                f"it takes the role {needed.value}, and this key has {caller.role.value}",
+                f"it takes the role {needed.value}, and this {caller.what} has {caller.role.value}",
             )
         for name, valid in (("district", caller.scope.districts), ("kind", caller.scope.kinds)):
             for value in split_list(request.query_params.getlist(name)):
@@ -99,7 +110,7 @@ def require_in_scope(
             request,
             whole,
             caller,
-            f"this key sees only {name}={','.join(valid)}",
+            f"this {caller.what} sees only {name}={','.join(valid)}",
             subject=f"{name}={value[:80]}",
         )
 
@@ -107,10 +118,15 @@ def require_in_scope(
 def refuse(
     request: Request, whole: Services, caller: Caller, detail: str, subject: str | None = None
 ) -> ProblemError:
-    """Return the problem of what a key may not do, and put it on record."""
+    """Return the problem of what a caller may not do, and put it on record."""
+    _put_on_record(request, whole, caller, subject)
+    remedy = "ask an admin for the right to" if caller.is_person else "ask the operator for a key that may"
+    return ProblemError(ProblemType.FORBIDDEN, f"{detail}; {remedy}")
+
+
+def _put_on_record(request: Request, whole: Services, caller: Caller, subject: str | None) -> None:
     action = f"{request.method} {_template(request)}"
     whole.auditor.refused(Refusal(caller.actor, action, address_of(request), subject))
-    return ProblemError(ProblemType.FORBIDDEN, f"{detail}; ask the operator for a key that may")
 
 
 def act(request: Request, caller: Caller, action: str, subject: str | None, **detail: object) -> Event:
@@ -127,51 +143,99 @@ def _template(request: Request) -> str:
     return str(getattr(request.scope.get("route"), "path", "unmatched"))
 
 
-async def _find_caller(key: str, address: str, whole: Services) -> Caller | None:
-    """Return whose a valid key is, None of one that is not."""
-    if (known := whole.keys.caller_of(key)) is not None:
-        return known
-    # Who has shown a valid key before is let ask: others behind the same address may be the ones that guess.
-    if whole.rates.of_wrong_keys.is_empty(address) and not whole.keys.has_seen(prefix_of(key)):
-        raise _too_often(f"too many wrong keys came from {address}", whole.rates.of_wrong_keys, address)
-    generation = whole.keys.generation
-    async with whole.database.connection() as connection:
-        found = await find_key(connection, key)
-    if found is None:
-        return None
-    caller = Caller(found.prefix, found.name, found.role, found.scope)
-    left = math.inf if found.expires_at is None else (found.expires_at - whole.clock()).total_seconds()
-    whole.keys.remember(key, caller, generation, left)
+async def _caller_of_key(key: str, address: str, whole: Services) -> Caller:
+    async def find(connection: Connection) -> tuple[Caller, float] | None:
+        if (found := await find_key(connection, key)) is None:
+            return None
+        left = math.inf if found.expires_at is None else (found.expires_at - whole.clock()).total_seconds()
+        return Caller(found.prefix, found.name, found.role, found.scope), left
+
+    caller = await _find_caller(key, address, whole, whole.keys, find)
+    if caller is None:
+        whole.auditor.refused(Refusal(prefix_of(key) or "a wrong key", "sign in", address))
+        raise unauthorized("this API key is not valid or has expired; " + _SEND_A_KEY)
     return caller
+
+
+async def _caller_of_session(request: Request, address: str, whole: Services) -> Caller:
+    token = session_token(request)
+    if token is None:
+        whole.auditor.refused(Refusal("no key", "sign in", address))
+        raise unauthorized(f"no API key was sent; {_SEND_A_KEY}, or sign in on /sign-in")
+
+    async def find(connection: Connection) -> tuple[Caller, float] | None:
+        now, lifetimes = whole.clock(), whole.options.sign_in.lifetimes
+        if (found := await find_session(connection, token, now, lifetimes)) is None:
+            return None
+        return _person(found), found.left(now, lifetimes).total_seconds()
+
+    caller = await _find_caller(token, address, whole, whole.sessions, find)
+    if caller is None:
+        whole.auditor.refused(Refusal("a session that has ended", "sign in", address))
+        raise unauthorized("this session has ended; sign in again on /sign-in")
+    if (reason := forgery(request, token)) is not None:
+        _put_on_record(request, whole, caller, "forged")
+        raise ProblemError(ProblemType.FORBIDDEN, reason)
+    return caller
+
+
+def _person(session: Session) -> Caller:
+    # What a person asked for is seen by the same person with the same scope, and not by one of the same name later.
+    scope = session.scope
+    seen = "" if scope.is_whole else f" {','.join(scope.districts or '*')} {','.join(scope.kinds or '*')}"
+    return Caller(f"user {session.user_id}{seen}", session.name, session.role, scope, is_person=True)
+
+
+async def _find_caller(
+    secret: str,
+    address: str,
+    whole: Services,
+    cache: KeyCache,
+    find: Callable[[Connection], Awaitable[tuple[Caller, float] | None]],
+) -> Caller | None:
+    """Return whose a valid key or token is, None of one that is not; ``find`` also tells for how many seconds."""
+    if (known := cache.caller_of(secret)) is not None:
+        return known
+    wrong = whole.rates.of_wrong_keys
+    # Who has shown a valid one before is let ask: others behind the same address may be the ones that guess.
+    if not (has_seen := cache.has_seen(secret)) and wrong.is_empty(address):
+        raise too_often(f"too many wrong keys came from {address}", wrong.take(address).wait)
+    generation = cache.generation
+    async with whole.database.connection() as connection:
+        found = await find(connection)
+    if found is None:
+        if not has_seen:
+            wrong.take(address)
+        return None
+    caller, left = found
+    cache.remember(secret, caller, generation, left)
+    return caller
+
+
+def take_turn_of_address(request: Request, whole: Services) -> None:
+    """Count a request of an address. Raises a problem where it asks too often."""
+    _take(request, whole.rates.of_addresses, address_of(request), "address")
 
 
 def _take(request: Request, buckets: Buckets, name: str, what: str) -> None:
     taken = buckets.take(name)
     request.scope[RATE][:] = [what, buckets.rate, taken]
     if not taken.is_allowed:
-        raise _too_often(
-            f"this {what} asks more than {buckets.rate.per_second:g} times a second", buckets, name, taken
-        )
+        raise too_often(f"this {what} asks more than {buckets.rate.per_second:g} times a second", taken.wait)
 
 
-def _too_often(detail: str, buckets: Buckets, name: str, taken: Taken | None = None) -> ProblemError:
-    wait = (taken or buckets.take(name)).wait
+def too_often(detail: str, wait: int) -> ProblemError:
+    """Return the problem of who has to wait for so many seconds."""
     return ProblemError(
         ProblemType.TOO_MANY, f"{detail}; wait {wait} s", headers={"Retry-After": str(max(1, wait))}
     )
 
 
-def _named(key: str | None) -> str:
-    """Return what is put on record of a key that is not valid: of a real one, what may be shown."""
-    if not key:
-        return "no key"
-    return prefix_of(key) or "a wrong key"
+_SEND_A_KEY = 'send "Authorization: Bearer KEY" or "X-API-Key: KEY"'
 
 
-def _unauthorized(key: str | None) -> ProblemError:
-    what = "this API key is not valid or has expired" if key else "no API key was sent"
+def unauthorized(detail: str) -> ProblemError:
+    """Return the problem of who is nobody that is known."""
     return ProblemError(
-        ProblemType.UNAUTHORIZED,
-        f'{what}; send "Authorization: Bearer KEY" or "X-API-Key: KEY"',
-        headers={"WWW-Authenticate": 'Bearer realm="alatau"'},
+        ProblemType.UNAUTHORIZED, detail, headers={"WWW-Authenticate": 'Bearer realm="alatau"'}
     )

@@ -17,6 +17,7 @@ from api.members import ANSWER, Moment
 from api.parameters import parse_moment, require_known
 from api.problems import ProblemError, ProblemType, invalid_parameter
 from api.responses import answer
+from sensors.catalogue import Catalogue
 from sensors.times import format_timestamp, from_microseconds, to_microseconds
 from storage.api_keys import (
     PREFIX as KEY_PREFIX,
@@ -56,7 +57,7 @@ class NewKey(BaseModel):
     )
 
 
-_Seen = Annotated[
+Seen = Annotated[
     Annotated[list[str], Field(examples=[["gate"]])] | None,
     Field(description="It sees only these; null: all."),
 ]
@@ -72,8 +73,8 @@ class KeyAnswer(TypedDict):
     name: Annotated[str, Field(description="What it is used for.", examples=["air report"])]
     owner: Annotated[str, Field(description="Who answers for it.", examples=["anna@example.org"])]
     role: Annotated[Role, Field(description="What it may do.", examples=["analyst"])]
-    districts: _Seen
-    kinds: _Seen
+    districts: Seen
+    kinds: Seen
     created_at: Annotated[Moment, Field(description="UTC.")]
     created_by: Annotated[
         Annotated[str, Field(examples=["0123456789ab (generated at the first start)"])] | None,
@@ -115,14 +116,7 @@ async def get_keys(api: Api) -> Response:
 @router.post("", status_code=201, response_model=NewKeyAnswer)
 async def post_key(request: Request, body: NewKey, api: Api, caller: Asking) -> Response:
     """Make a key. It is in this answer and never again."""
-    catalogue = api.catalogue
-    require_known("districts", body.districts or (), catalogue.district_of)
-    require_known("kinds", body.kinds or (), catalogue.kind_of)
-    if body.role is Role.ADMIN and (body.districts or body.kinds):
-        raise invalid_parameter(
-            "role", "an admin sees the whole city; leave districts and kinds out, or take operator"
-        )
-    scope = Scope(*(tuple(names) if names else None for names in (body.districts, body.kinds)))
+    scope = require_scope(api.catalogue, body.role, body.districts, body.kinds)
     key = generate_key()
     async with api.database.connection() as connection, connection.transaction():
         made = await store_key(
@@ -140,6 +134,19 @@ async def post_key(request: Request, body: NewKey, api: Api, caller: Asking) -> 
         )
     content: NewKeyAnswer = {**_shape(made), "key": key}
     return answer(content, status=201, headers={"Cache-Control": "no-store"})
+
+
+def require_scope(
+    catalogue: Catalogue, role: Role, districts: list[str] | None, kinds: list[str] | None
+) -> Scope:
+    """Return the scope of these districts and kinds, all for None. Raises a problem where a role can't have it."""
+    require_known("districts", districts or (), catalogue.district_of)
+    require_known("kinds", kinds or (), catalogue.kind_of)
+    if role is Role.ADMIN and (districts or kinds):
+        raise invalid_parameter(
+            "role", "an admin sees the whole city; leave districts and kinds out, or take operator"
+        )
+    return Scope(*(tuple(names) if names else None for names in (districts, kinds)))
 
 
 def _expiry(text: str | None, now: int) -> dt.datetime | None:

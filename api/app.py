@@ -32,7 +32,10 @@ from api import (
     quality,
     readings,
     series,
+    sessions,
+    sign_in_page,
     top,
+    users,
 )
 from api.access import allow
 from api.auditing import Auditor
@@ -44,11 +47,13 @@ from api.export_runner import ExportRunner
 from api.formats import Format
 from api.keys import KeyCache, KeyTurns
 from api.options import ApiOptions, DeviceAccounts
+from api.passwords import PasswordWork
 from api.rates import Buckets, Rate
 from api.reconciliation import Reconciliation
 from api.services import Clock, Rates, Services
 from api.snapshot import CatalogueWatch
 from api.telemetry import ApiMetrics
+from api.throttle import Throttle
 from storage.api_keys import Role
 from storage.migrations import HEAD
 
@@ -59,7 +64,8 @@ VERSION = "1"
 log = structlog.get_logger("api")
 
 _DESCRIPTION = """
-The telemetry of a digital city. Every path below `/api/v1` needs an API key. Times are RFC 3339, ranges are
+The telemetry of a digital city. Every path below `/api/v1` needs an API key, or the session of
+somebody who has signed in. Times are RFC 3339, ranges are
 half-open, units are UCUM codes, lists continue at `next`. Errors are RFC 9457 problems that say what to do.
 """
 
@@ -79,7 +85,9 @@ _ROLES: dict[ModuleType, tuple[Role, Role]] = {
     dead_letters: (Role.OPERATOR, Role.OPERATOR),
     gaps: (Role.ANALYST, Role.OPERATOR),
     api_keys: (Role.ADMIN, Role.ADMIN),
+    users: (Role.ADMIN, Role.ADMIN),
     audit: (Role.ADMIN, Role.ADMIN),
+    sessions: (Role.VIEWER, Role.VIEWER),
 }
 
 
@@ -107,8 +115,15 @@ def create_app(
     """
     database = Database(options)
     metrics = ApiMetrics(registry or CollectorRegistry(), lambda: database.in_use, options.pool_size)
-    keys = KeyCache(options.key_cache_size, options.key_cache_seconds, time.monotonic)
-    snapshot = CatalogueWatch(options, keys.forget)
+    keys, sessions_ = (
+        KeyCache(options.key_cache_size, options.key_cache_seconds, time.monotonic) for _ in range(2)
+    )
+
+    def forget() -> None:
+        keys.forget()
+        sessions_.forget()
+
+    snapshot = CatalogueWatch(options, forget)
 
     def buckets(rate: Rate) -> Buckets:
         return Buckets(rate, options.key_cache_size, time.monotonic)
@@ -118,6 +133,11 @@ def create_app(
         database=database,
         snapshot=snapshot,
         keys=keys,
+        sessions=sessions_,
+        passwords=PasswordWork(
+            options.sign_in.hashing, options.sign_in.hashing_at_once, options.sign_in.hashing_waiting
+        ),
+        throttle=Throttle(options.sign_in.throttle, time.monotonic),
         turns=KeyTurns(options.max_concurrent_per_key, options.max_waiting_per_key),
         rates=Rates(
             buckets(options.rate_per_address),
@@ -157,6 +177,12 @@ def create_app(
     app.add_middleware(Exchange, max_body_bytes=options.max_body_bytes, body_seconds=options.body_seconds)
     app.add_middleware(Edge, metrics=metrics)
     app.include_router(health.router)
+    app.include_router(sign_in_page.router)
+    app.include_router(
+        sessions.entrance,
+        dependencies=[Depends(problems.refuse_unknown_parameters)],
+        responses={422: description.problem(422)},
+    )
     for module, (read, write) in _ROLES.items():
         app.include_router(
             module.router,
@@ -197,6 +223,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             # A job gives its connection back before the pool is closed.
             await asyncio.wait(tasks)
             await services.database.close()
+            services.passwords.close()
 
 
 async def _run_part(name: str, run: Callable[[], Awaitable[None]], on_failure: Callable[[], None]) -> None:

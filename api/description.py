@@ -130,6 +130,7 @@ def _complete_responses(path: str, method: str, operation: Json, schemas: Json) 
     formats = _formats(operation, schemas)
     errors = {
         401: True,
+        403: True,
         404: "{" in path,
         406: bool(formats),
         408: "requestBody" in operation,
@@ -213,7 +214,7 @@ def _command(path: str, method: str, operation: Json, schemas: Json) -> str | No
     query = urllib.parse.urlencode(
         {one["name"]: values[one["name"]] for one in required if one["in"] == "query"}
     )
-    options = ['-H "X-API-Key: $ALATAU_API_KEY" '] if path.startswith(PREFIX) else [""]
+    options = ['-H "X-API-Key: $ALATAU_API_KEY" '] if "security" in operation else [""]
     if method != "get":
         options.append(f"-X {method.upper()} ")
     if "requestBody" in operation:

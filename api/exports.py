@@ -145,7 +145,7 @@ async def post_export(
             stop=from_microseconds(end),
             format=body.format,
             rows_estimated=estimated,
-            requested_by=caller.prefix,
+            requested_by=caller.id,
             scope=caller.scope,
         )
         export = await add_export(connection, asked, options.max_waiting)

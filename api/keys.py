@@ -1,4 +1,4 @@
-"""API keys: which were valid a moment ago, and how many requests of each are under way."""
+"""Who asks: which keys and sessions were valid a moment ago, and how many requests of each are under way."""
 
 from __future__ import annotations
 
@@ -15,23 +15,34 @@ from storage.api_keys import Role, Scope
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the key, by its prefix and name, and what it may do and see."""
+    """Who asks, a key or a person, and what they may do and see. ``id`` is what rates, turns and exports go by."""
 
-    prefix: str
+    id: str
     name: str
     role: Role
     scope: Scope
+    is_person: bool = False
 
     @property
     def actor(self) -> str:
         """Return who that is, for the record."""
-        return f"{self.prefix} ({self.name})"
+        return user_actor(self.name) if self.is_person else f"{self.id} ({self.name})"
+
+    @property
+    def what(self) -> str:
+        """Return what they are, for sentences."""
+        return "user" if self.is_person else "key"
+
+
+def user_actor(name: str) -> str:
+    """Return who a person is, for the record."""
+    return f"user {name}"
 
 
 class KeyCache:
-    """Remembers, for ``seconds``, at most ``size`` keys that were valid; only their hashes are kept.
+    """Remembers, for ``seconds``, at most ``size`` keys or tokens that were valid; only their hashes are kept.
 
-    A new key works at once, because refusals are not remembered. A revoked one is forgotten when the database says so
+    A new one works at once, because refusals are not remembered. A revoked one is forgotten when the database says so
     (``forget``), and where that is not heard works that much longer.
     """
 
@@ -40,7 +51,7 @@ class KeyCache:
         self._seconds = seconds
         self._monotonic = monotonic
         self._known: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()  # until when, and whose it is
-        self._seen: OrderedDict[str | None, None] = OrderedDict()
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._generation = 0
 
     def caller_of(self, key: str) -> Caller | None:
@@ -64,15 +75,15 @@ class KeyCache:
         digest = _digest(key)
         self._known[digest] = (self._monotonic() + min(seconds, self._seconds), caller)
         self._known.move_to_end(digest)
-        self._seen[caller.prefix] = None
-        self._seen.move_to_end(caller.prefix)
+        self._seen[digest] = None
+        self._seen.move_to_end(digest)
         for memory in (self._known, self._seen):
             while len(memory) > self._size:
                 memory.popitem(last=False)
 
-    def has_seen(self, prefix: str | None) -> bool:
-        """Return whether a key of this prefix was valid at some time; it may not be now."""
-        return prefix in self._seen
+    def has_seen(self, key: str) -> bool:
+        """Return whether a key was valid at some time; it may not be now."""
+        return _digest(key) in self._seen
 
     def forget(self) -> None:
         """Ask the database of every key again."""
@@ -87,18 +98,17 @@ class _Line:
 
 
 class KeyTurns:
-    """Lets the requests of each key go on, ``most`` at once; ``waiting`` more wait for their turn, in their order."""
+    """Lets the requests of each caller go on, ``most`` at once; ``waiting`` more wait for their turn, in order."""
 
     def __init__(self, most: int, waiting: int) -> None:
         self.most = most
         self.waiting = waiting
-        self._lines: dict[bytes, _Line] = {}
+        self._lines: dict[str, _Line] = {}
 
     @contextlib.asynccontextmanager
-    async def take(self, key: str) -> AsyncIterator[bool]:
+    async def take(self, caller: str) -> AsyncIterator[bool]:
         """Wait for a turn, and keep it for the time of the block; gives False at once where too many wait."""
-        digest = _digest(key)
-        line = self._lines.setdefault(digest, _Line(asyncio.Semaphore(self.most)))
+        line = self._lines.setdefault(caller, _Line(asyncio.Semaphore(self.most)))
         if line.requests >= self.most + self.waiting:
             yield False
             return
@@ -109,7 +119,7 @@ class KeyTurns:
         finally:
             line.requests -= 1
             if not line.requests:
-                del self._lines[digest]
+                del self._lines[caller]
 
 
 def _digest(key: str) -> bytes:

@@ -9,9 +9,12 @@ from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+from api.passwords import Hashing
 from api.rates import Rate
+from api.throttle import ThrottleOptions
 from broker.drift import Account, Drift
 from sensors.topics import Topics
+from storage.sessions import Lifetimes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,6 +31,17 @@ class ExportOptions:
     silent: dt.timedelta = dt.timedelta(seconds=30)  # after which a process that runs a job is taken for dead
     most_attempts: int = 3
     poll_seconds: float = 1.0  # between reports, and looks for jobs of other processes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SignInOptions:
+    """Frozen policy of people's passwords and sessions."""
+
+    lifetimes: Lifetimes = dataclasses.field(default_factory=Lifetimes)
+    hashing: Hashing = dataclasses.field(default_factory=Hashing)
+    hashing_at_once: int = 2
+    hashing_waiting: int = 20
+    throttle: ThrottleOptions = dataclasses.field(default_factory=ThrottleOptions)
 
 
 # A page of panels asks a dozen questions at once, and a program that reads a city page by page some hundreds.
@@ -61,6 +75,7 @@ class ApiOptions:
     rate_per_key: Rate = _PER_KEY
     rate_per_address: Rate = _PER_ADDRESS
     rate_of_wrong_keys: Rate = _WRONG_KEYS  # of one address
+    sign_in: SignInOptions = dataclasses.field(default_factory=SignInOptions)
     max_body_bytes: int = 1 << 20
     body_seconds: float = 30.0
     max_quality_readings: int = 2_000_000  # that one answer about quality looks at

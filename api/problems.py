@@ -23,8 +23,8 @@ REQUEST_ID = "alatau.request_id"  # its key in the scope
 class ProblemType(enum.Enum):
     """The closed set of problems: slug, status, title."""
 
-    UNAUTHORIZED = ("unauthorized", 401, "An API key is required")
-    FORBIDDEN = ("forbidden", 403, "This key may not do that")
+    UNAUTHORIZED = ("unauthorized", 401, "A key or a session is required")
+    FORBIDDEN = ("forbidden", 403, "That is not allowed")
     NOT_FOUND = ("not-found", 404, "There is no such thing")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The method is not for this path")
     NOT_ACCEPTABLE = ("not-acceptable", 406, "No format that is accepted can be given")

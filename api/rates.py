@@ -53,6 +53,11 @@ class Buckets:
         wait = 0 if tokens >= 1 else math.ceil((1 - tokens) / self.rate.per_second)
         return Taken(is_allowed, math.floor(tokens), wait)
 
+    def give_back(self, name: str) -> None:
+        """Give a token back that was taken."""
+        if name in self._buckets:
+            self._buckets[name] = (min(self.rate.burst, self._tokens(name) + 1), self._monotonic())
+
     def is_empty(self, name: str) -> bool:
         """Return whether there is no token, and take none."""
         return self._tokens(name) < 1

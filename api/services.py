@@ -14,8 +14,10 @@ from api.database import Database
 from api.export_runner import ExportRunner
 from api.keys import KeyCache, KeyTurns
 from api.options import ApiOptions, DeviceAccounts
+from api.passwords import PasswordWork
 from api.rates import Buckets
 from api.snapshot import CatalogueWatch
+from api.throttle import Throttle
 from sensors.catalogue import Catalogue
 
 Clock = Callable[[], dt.datetime]
@@ -38,6 +40,9 @@ class Services:
     database: Database
     snapshot: CatalogueWatch
     keys: KeyCache
+    sessions: KeyCache
+    passwords: PasswordWork
+    throttle: Throttle
     turns: KeyTurns
     rates: Rates
     auditor: Auditor

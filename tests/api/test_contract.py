@@ -36,6 +36,7 @@ from api.options import ExportOptions
 from sensors.checks import Reason
 from sensors.kinds import DeviceSpec
 from sensors.times import to_microseconds
+from storage.api_keys import Role
 from storage.corrections import Correction, Rescale, correct
 from storage.dead_letters import DeadLetter, insert_letters
 from storage.devices import register_devices
@@ -44,6 +45,7 @@ from storage.sequences import Numbers, enter_numbers
 from storage.series_query import Aggregate
 from tests.api.answers import NOW, problem
 from tests.api.conftest import listen, serve
+from tests.api.people import add_person, sign_in_options
 from tests.api.test_devices import Accounts
 from tests.cities import City
 
@@ -72,7 +74,9 @@ EXAMPLES = 40  # of each operation
 @pytest.fixture(scope="module")
 def options(city: City, tmp_path_factory: pytest.TempPathFactory) -> ApiOptions:
     exports = ExportOptions(tmp_path_factory.mktemp("exports"))
-    return ApiOptions(city.database.api_url, pool_size=4, retry_seconds=0.02, exports=exports)
+    return ApiOptions(
+        city.database.api_url, pool_size=4, retry_seconds=0.02, exports=exports, sign_in=sign_in_options()
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +131,7 @@ async def known(city: City) -> City:
         "sample-air-1", now, now + 1, Rescale("temperature", offset=-1.0), who="test", why="calibration"
     )
     await correct(city.owner, city.catalogue.kind_of["air_quality"], colder)
+    await add_person(city, "admin", Role.ADMIN)
     return city
 
 
@@ -332,7 +337,7 @@ def body_of(operation: Operation) -> dict[str, st.SearchStrategy[Any]]:
         for name, field in schema["properties"].items()
         if "examples" in field
     }
-    required = {name: fields.pop(name) for name in schema["required"]}
+    required = {name: fields.pop(name) for name in schema.get("required", ())}
     return {"body": st.fixed_dictionaries(required, optional=fields), "media_type": media_type}
 
 

@@ -14,6 +14,7 @@ from api.rates import Buckets, Rate
 from storage.api_keys import Role, generate_key, prefix_of, store_key
 from tests.api.answers import problem
 from tests.api.conftest import Served
+from tests.api.people import add_person, sign_in_options, signed_in
 from tests.cities import City
 
 # The role that each operation takes; an operation that is not here fails the test.
@@ -21,6 +22,7 @@ NEEDED = {
     Role.VIEWER: {
         *("GET /districts", "GET /kinds", "GET /metrics", "GET /devices", "GET /devices/{device}"),
         *("GET /latest", "GET /series", "GET /top", "GET /heatmap", "GET /quality"),
+        *("GET /session", "DELETE /session", "POST /session/password"),
     },
     Role.ANALYST: {
         *("GET /readings", "GET /corrections", "GET /gaps", "GET /exports", "POST /exports"),
@@ -31,8 +33,14 @@ NEEDED = {
         *(f"POST /devices/{{device}}/{change}" for change in ("disable", "enable", "secret")),
         *("POST /corrections", "GET /dead-letters", "GET /dead-letters/{number}"),
     },
-    Role.ADMIN: {"GET /keys", "POST /keys", "DELETE /keys/{prefix}", "GET /audit"},
+    Role.ADMIN: {
+        *("GET /keys", "POST /keys", "DELETE /keys/{prefix}", "GET /audit"),
+        *("GET /users", "POST /users", "DELETE /users/{name}"),
+        *(f"POST /users/{{name}}/{change}" for change in ("disable", "enable", "password", "role")),
+    },
 }
+# Whoever signs in has no role yet.
+OF_NOBODY = {"POST /session"}
 DESCRIBED = {
     f"{method.upper()} {path.removeprefix('/api/v1')}"
     for path, methods in create_app(ApiOptions("postgresql://nowhere")).openapi()["paths"].items()
@@ -42,20 +50,25 @@ DESCRIBED = {
 
 
 def test_every_operation_takes_a_role() -> None:
-    assert set().union(*NEEDED.values()) == DESCRIBED
+    assert set().union(OF_NOBODY, *NEEDED.values()) == DESCRIBED
 
 
+@pytest.mark.parametrize("by", ["key", "session"])
 @pytest.mark.parametrize("role", list(Role))
 async def test_a_role_may_what_is_its_own_and_nothing_else(
-    application: Served, city: City, role: Role
+    application: Served, city: City, role: Role, by: str
 ) -> None:
     key = generate_key()
     await store_key(city.owner, key, role.value, role=role)
-    async with application(key=key) as client:
+    async with application(key=key if by == "key" else None, sign_in=sign_in_options()) as client:
+        if by == "session":
+            await add_person(city, role.value, role)
+            await signed_in(client, role.value)
         for needed, operations in NEEDED.items():
-            for operation in sorted(operations):
+            for operation in sorted(operations - {"DELETE /session"}):
                 method, _, path = operation.partition(" ")
-                for name, value in (("device", "air-1"), ("number", "1"), ("prefix", "0123456789ab")):
+                places = {"device": "air-1", "number": "1", "prefix": "0123456789ab", "name": "nobody"}
+                for name, value in places.items():
                     path = path.replace(f"{{{name}}}", value)
                 answer = await client.request(method, f"/api/v1{path}", json={} if method == "POST" else None)
                 if role.includes(needed):

@@ -29,6 +29,7 @@ from storage.refresh import move_bound, refresh
 from storage.sequences import Numbers, enter_numbers
 from tests.api.answers import NOW, problem
 from tests.api.conftest import DEVICES, serve
+from tests.api.people import add_person, signed_in
 from tests.api.test_devices import CHANGES, Accounts
 from tests.cities import City
 
@@ -184,6 +185,28 @@ async def test_every_answer_is_that_of_the_part(filled: Filled, name: str) -> No
     await require_the_part(filled, name)
 
 
+@pytest.mark.parametrize("name", SCOPES)
+async def test_a_session_sees_what_a_key_of_the_same_scope_sees(filled: Filled, name: str) -> None:
+    await add_person(filled.city, f"{name}-person", Role.OPERATOR, SCOPES[name])
+    transport = httpx2.ASGITransport(app=filled.application)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://api") as browser:
+        await signed_in(browser, f"{name}-person")
+        for path, question in (*NARROWED, *(one for one in OTHERS if one[0] != "exports")):
+            seen = await browser.get(f"/api/v1/{path}", params=question)
+            by_key = await filled.ask(name, path, **question)
+            assert seen.status_code == by_key.status_code, (path, question, seen.text)
+            assert seen.status_code == 403 or seen.text == by_key.text, (path, question)
+        export = await browser.post(
+            "/api/v1/exports", json={"kind": "air_quality", "format": "csv.gz", **RANGE}
+        )
+        assert (export.status_code == 202) is (name == "gate")
+        if name == "gate":
+            # What was asked for is the person's own.
+            path = f"exports/{export.json()['id']}"
+            assert (await browser.get(f"/api/v1/{path}")).status_code == 200
+            problem(await filled.ask(name, path), 404, "not-found")
+
+
 async def test_the_questions_are_about_every_path_that_is_read(filled: Filled) -> None:
     described = (await filled.client.get("/openapi.json")).json()["paths"]
     asked = {f"/api/v1/{path}" for path, _ in (*NARROWED, *OTHERS)}
@@ -193,9 +216,10 @@ async def test_the_questions_are_about_every_path_that_is_read(filled: Filled) -
         "/api/v1/exports/{number}",
         "/api/v1/exports/{number}/file",
     }
-    of_admins = {"/api/v1/keys", "/api/v1/audit"}
+    of_admins = {"/api/v1/keys", "/api/v1/users", "/api/v1/audit"}
+    of_oneself = {"/api/v1/session"}
     read = {path for path, methods in described.items() if "get" in methods and path.startswith("/api/v1/")}
-    assert read == asked | by_number | of_admins
+    assert read == asked | by_number | of_admins | of_oneself
 
 
 @pytest.mark.parametrize("table", ["alatau.device", "rollup.air_quality_5m_district"])
