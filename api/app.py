@@ -47,7 +47,7 @@ from api.export_runner import ExportRunner
 from api.formats import Format
 from api.keys import KeyCache, KeyTurns
 from api.options import ApiOptions, DeviceAccounts
-from api.passwords import PasswordWork
+from api.password_work import PasswordWork
 from api.rates import Buckets, Rate
 from api.reconciliation import Reconciliation
 from api.services import Clock, Rates, Services

@@ -1,22 +1,16 @@
-"""Passwords: which will do, how they are hashed, and how many are at once."""
+"""Passwords: which will do, and how they are hashed."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import dataclasses
 import itertools
 import re
 import secrets
 import unicodedata
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import argon2
 from argon2.exceptions import InvalidHashError, VerificationError
-
-from api.problems import unavailable
 
 SHORTEST = 12  # characters
 LONGEST = 1024  # bytes: what is hashed of a stranger is bounded
@@ -30,8 +24,6 @@ _OBVIOUS = re.compile(
 _SIGNS_FOR_LETTERS = str.maketrans("0@$", "oas")
 _NO_LETTERS = re.compile(r"[\W\d_]")
 
-_Result = TypeVar("_Result")
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hashing:
@@ -42,9 +34,23 @@ class Hashing:
     lanes: int = 1
 
     @property
-    def hasher(self) -> argon2.PasswordHasher:
-        """Return what hashes with these."""
+    def _hasher(self) -> argon2.PasswordHasher:
         return argon2.PasswordHasher(self.passes, self.memory_kib, self.lanes)
+
+    def hash(self, password: str) -> str:
+        """Return the hash of a password, which names these parameters; takes some hundredths of a second."""
+        return self._hasher.hash(_encoded(password))
+
+    def matches(self, stored: str, password: str) -> bool:
+        """Return whether a password is the one of a hash, with whatever parameters; takes as long as making one."""
+        try:
+            return self._hasher.verify(stored, _encoded(password))
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def is_outdated(self, stored: str) -> bool:
+        """Return whether a hash was made with other parameters."""
+        return self._hasher.check_needs_rehash(stored)
 
     def nobodys(self) -> str:
         """Return a hash that is no password's, and takes as long as any to be compared with."""
@@ -84,56 +90,6 @@ def _is_obvious(text: str, name: str) -> bool:
     left = letters.replace(own, "") if own else letters
     is_made_of_them = bool(letters) and _OBVIOUS.fullmatch(left) is not None
     return len(set(text)) < _DISTINCT or is_row or is_repeated or is_made_of_them
-
-
-class PasswordWork:
-    """Hashes and compares in threads of its own, ``at_once`` at a time; ``waiting`` more wait, others are refused.
-
-    One takes 20 MiB and some hundredths of a second of a core: without a bound, strangers could take all of both.
-    """
-
-    def __init__(self, hashing: Hashing, at_once: int, waiting: int) -> None:
-        self._hashing = hashing
-        self._hasher = hashing.hasher
-        self._nobodys = hashing.nobodys()
-        self._most = at_once + waiting
-        self._under_way = 0
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="api.passwords")
-        self.compared = 0
-
-    async def hash(self, password: str) -> str:
-        """Return the hash of a password."""
-        return await self._run(lambda: self._hasher.hash(_encoded(password)))
-
-    async def matches(self, stored: str | None, password: str) -> bool:
-        """Return whether a password is the one of a hash; without one it takes as long, and is not."""
-        self.compared += 1
-        is_one = await self._run(lambda: _matches(self._hasher, stored or self._nobodys, password))
-        return is_one and stored is not None
-
-    def is_outdated(self, stored: str) -> bool:
-        """Return whether a hash was made with other parameters."""
-        return self._hasher.check_needs_rehash(stored)
-
-    async def _run(self, work: Callable[[], _Result]) -> _Result:
-        if self._under_way >= self._most:
-            raise unavailable("too many people sign in at once; ask again in a moment")
-        self._under_way += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        finally:
-            self._under_way -= 1
-
-    def close(self) -> None:
-        """Let the threads end."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _matches(hasher: argon2.PasswordHasher, stored: str, password: str) -> bool:
-    try:
-        return hasher.verify(stored, _encoded(password))
-    except (VerificationError, InvalidHashError):
-        return False
 
 
 def _encoded(password: str) -> bytes:

@@ -14,7 +14,7 @@ from api.database import Database
 from api.export_runner import ExportRunner
 from api.keys import KeyCache, KeyTurns
 from api.options import ApiOptions, DeviceAccounts
-from api.passwords import PasswordWork
+from api.password_work import PasswordWork
 from api.rates import Buckets
 from api.snapshot import CatalogueWatch
 from api.throttle import Throttle

@@ -10,9 +10,11 @@ import sys
 from collections.abc import Awaitable, Callable
 from signal import SIGTERM
 
+from api.passwords import Hashing, generate_password
 from broker.accounts import Service
 from cli.connections import database_errors, database_url, external_broker, external_database
 from cli.console import Steps
+from cli.correct import user_name
 from cli.local import LocalStack, Ports
 from cli.probes import answers_ok, simulator_state
 from cli.secrets import credential_of
@@ -28,7 +30,8 @@ from stack.ports import require_free
 from stack.process import Program
 from stack.progress import Report
 from stack.servers import Servers
-from storage.api_keys import store_key
+from storage.api_keys import Role, store_key
+from storage.audit import Event, record
 from storage.catalogue import apply_city_file, load_catalogue
 from storage.database import API_ROLE, INGEST_ROLE, MAINTENANCE_ROLE, OWNER_ROLE, connect
 from storage.devices import (
@@ -37,8 +40,10 @@ from storage.devices import (
     register_devices,
 )
 from storage.migrations.run import upgrade
+from storage.users import NewUser, add_first_user, has_users
 
 SAMPLE_DEVICE = "sample-air-1"
+FIRST_ADMIN = "admin"
 _HISTORY = dt.timedelta(hours=24)
 # A gap as long as this is filled before the city is called ready; a shorter one behind its back.
 _WORTH_WAITING = dt.timedelta(hours=20)
@@ -166,6 +171,23 @@ class City:
         now = dt.datetime.now(dt.UTC)
         # A clock that was set back leaves readings of the future, and no gap.
         return max(min(now - oldest, _HISTORY), dt.timedelta()) if oldest else _HISTORY
+
+    async def add_first_admin(self) -> str | None:
+        """Add somebody who can sign in, where there is nobody yet; return the password, which is kept nowhere."""
+        connection = await connect(self._database_url(OWNER_ROLE), application="alatau-up")
+        try:
+            if await has_users(connection):
+                return None
+            password, who = generate_password(), user_name()
+            admin = NewUser(FIRST_ADMIN, Role.ADMIN, password_hash=Hashing().hash(password), created_by=who)
+            async with connection.transaction():
+                if await add_first_user(connection, admin) is None:
+                    return None
+                detail = {"role": admin.role.value, "why": "first start"}
+                await record(connection, [Event(who, "add user", subject=admin.name, detail=detail)])
+            return password
+        finally:
+            await connection.close()
 
     async def _until_stored(self) -> None:
         """Wait until the history that the broker has taken is in the database, too: no answer is empty then."""

@@ -29,6 +29,7 @@ from storage.api_keys import (
     store_key,
 )
 from storage.audit import Event, record
+from storage.kinds import Connection
 
 key = typer.Typer(no_args_is_help=True, help="API keys: who may ask what, and see which part of the city.")
 
@@ -58,12 +59,29 @@ def add(
       alatau key add "air report" --role analyst --expires P90D
       alatau key add "gate control room" --district gate --owner "Gate District"
     """
-    scope = Scope(*(tuple(names) if names else None for names in (district, kind)))
+    asyncio.run(_add(load_settings(), name, role, given_scope(role, district, kind), owner, _expiry(expires)))
+
+
+def given_scope(role: Role, districts: list[str] | None, kinds: list[str] | None) -> Scope:
+    """Return the scope of these options. Raises SettingsError where a role can't have it."""
+    scope = Scope(*(tuple(names) if names else None for names in (districts, kinds)))
     if role is Role.ADMIN and not scope.is_whole:
         raise SettingsError(
             "an admin sees the whole city: leave --district and --kind out, or take --role operator"
         )
-    asyncio.run(_add(load_settings(), name, role, scope, owner, _expiry(expires)))
+    return scope
+
+
+async def require_known(connection: Connection, scope: Scope) -> None:
+    """Raise CatalogueError where a scope names what the city has not, with the nearest that it has."""
+    catalogue = await load_applied(connection)
+    for given, valid, what in (
+        (scope.districts, catalogue.district_of, "district"),
+        (scope.kinds, catalogue.kind_of, "kind"),
+    ):
+        for one in given or ():
+            if one not in valid:
+                raise CatalogueError(f"no {what} {one!r}; {did_you_mean(one, valid)}")
 
 
 def _expiry(text: str | None) -> dt.datetime | None:
@@ -81,14 +99,7 @@ async def _add(
 ) -> None:
     made, who = generate_key(), user_name()
     async with owner_connection(settings) as connection:
-        catalogue = await load_applied(connection)
-        for given, valid, what in (
-            (scope.districts, catalogue.district_of, "district"),
-            (scope.kinds, catalogue.kind_of, "kind"),
-        ):
-            for one in given or ():
-                if one not in valid:
-                    raise CatalogueError(f"no {what} {one!r}; {did_you_mean(one, valid)}")
+        await require_known(connection, scope)
         async with connection.transaction():
             await store_key(
                 connection,
@@ -103,7 +114,7 @@ async def _add(
             event = Event(who, "make key", subject=prefix_of(made), detail={"name": name, "role": role.value})
             await record(connection, [event])
     answers.print(f"key  {made}   (shown once; only its hash is kept)", markup=False, soft_wrap=True)
-    answers.print(f"role {role.value}; sees {_seen(scope)}", markup=False)
+    answers.print(f"role {role.value}; sees {seen(scope)}", markup=False)
 
 
 @key.command("list")
@@ -123,7 +134,7 @@ def list_() -> None:
                 one.prefix,
                 one.name,
                 one.role.value,
-                _seen(one.scope),
+                seen(one.scope),
                 one.owner or "-",
                 f"{one.last_used_at:%Y-%m-%d %H:%M}" if one.last_used_at else "never",
                 _state(one),
@@ -133,7 +144,8 @@ def list_() -> None:
     asyncio.run(show(load_settings()))
 
 
-def _seen(scope: Scope) -> str:
+def seen(scope: Scope) -> str:
+    """Return what a scope sees, for people."""
     parts = [",".join(names) for names in (scope.districts, scope.kinds) if names is not None]
     return "; ".join(parts) or "the whole city"
 

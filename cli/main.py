@@ -30,6 +30,7 @@ COMMANDS = {
     "dead-letters": "administration",
     "device": "devices",
     "key": "keys",
+    "user": "users",
     "pki": "pki",
     "correct": "correct",
     "gaps": "gaps",

@@ -14,7 +14,7 @@ import orjson
 import typer
 from rich.panel import Panel
 
-from cli.city import SAMPLE_DEVICE, City, CityOptions
+from cli.city import FIRST_ADMIN, SAMPLE_DEVICE, City, CityOptions
 from cli.console import Steps, answers, errors
 from cli.locking import only_one, provisioned_prefix
 from cli.process import run_until_stopped
@@ -81,7 +81,9 @@ async def _run(settings: Settings, options: CityOptions, stop: asyncio.Event, *,
         if not stop.is_set():
             environment = city.environment()
             write_environment(settings.root, environment)
-            _print_ready(city, environment, as_json=as_json)
+            # Last, because it is printed and kept nowhere: what fails before leaves it to be made by the next start.
+            password = await city.add_first_admin()
+            _print_ready(city, environment, password, as_json=as_json)
             await stop.wait()
     finally:
         if city is not None:
@@ -133,13 +135,23 @@ def first_reading_command(city: City) -> str:
     )
 
 
-def _print_ready(city: City, environment: dict[str, str], *, as_json: bool) -> None:
+def _how_to_sign_in(password: str | None) -> str:
+    if password is None:
+        return ""
+    return (
+        f"\n         as {FIRST_ADMIN} with the password [bold]{password}[/]\n"
+        "         (shown this once; only its hash is kept)"
+    )
+
+
+def _print_ready(city: City, environment: dict[str, str], password: str | None, *, as_json: bool) -> None:
     reading = first_reading_command(city)
     url, key = environment["ALATAU_API_URL"], environment["ALATAU_API_KEY"]
     if as_json:
-        answers.print(
-            orjson.dumps({**environment, "first_reading": reading}).decode(), soft_wrap=True, markup=False
-        )
+        ready = {**environment, "first_reading": reading}
+        if password is not None:
+            ready["admin_password"] = password
+        answers.print(orjson.dumps(ready).decode(), soft_wrap=True, markup=False)
         return
     query = (
         f"curl -H 'X-API-Key: {key}' \\\n"
@@ -150,7 +162,8 @@ def _print_ready(city: City, environment: dict[str, str], *, as_json: bool) -> N
             f"[bold]{city.title} is running[/]   {dt.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}\n\n"
             f"API      [link={url}/docs]{url}/docs[/]\n"
             f"API key  {key}\n"
-            f"Settings source {city.settings.data_dir}/env",
+            f"Settings source {city.settings.data_dir}/env\n"
+            f"Sign in  [link={url}/sign-in]{url}/sign-in[/]{_how_to_sign_in(password)}",
             border_style="green",
         )
     )

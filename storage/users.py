@@ -79,6 +79,12 @@ async def has_users(connection: Connection) -> bool:
     return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM alatau.user_account)"))
 
 
+async def add_first_user(connection: Connection, new: NewUser) -> User | None:
+    """Add somebody where there is nobody yet, else return None; in a transaction."""
+    await _serialise(connection)
+    return None if await has_users(connection) else await add_user(connection, new)
+
+
 async def list_users(connection: Connection) -> list[User]:
     """Return everybody by name, disabled ones too."""
     return [_user(row) for row in await connection.fetch("SELECT * FROM alatau.user_account ORDER BY name")]

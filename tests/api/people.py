@@ -28,7 +28,7 @@ async def add_person(
     city: City, name: str, role: Role = Role.VIEWER, scope: Scope = WHOLE, password: str | None = PASSWORD
 ) -> User:
     """Add somebody, as the command line does."""
-    hashed = None if password is None else CHEAP.hasher.hash(password)
+    hashed = None if password is None else CHEAP.hash(password)
     made = await add_user(city.owner, NewUser(name, role, scope, hashed, created_by="test"))
     assert made is not None, f"{name} is there already"
     return made

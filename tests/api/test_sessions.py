@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from api.app import ApiOptions, create_app
 from api.cookies import COOKIE
-from api.passwords import PasswordWork
+from api.password_work import PasswordWork
 from api.problems import ProblemError, ProblemType
 from api.rates import Rate
 from storage.api_keys import Role, Scope
@@ -213,7 +213,7 @@ async def test_what_has_ended_is_deleted_when_somebody_signs_in(place: Places, a
 
 
 CHANGES = {
-    "password": lambda city: set_password(city.owner, "carl", CHEAP.hasher.hash("another-one-of-them")),
+    "password": lambda city: set_password(city.owner, "carl", CHEAP.hash("another-one-of-them")),
     "role": lambda city: set_role(city.owner, "carl", Role.ANALYST, Scope()),
     "disabled": lambda city: disable_user(city.owner, "carl"),
     "deleted": lambda city: delete_user(city.owner, "carl"),
@@ -441,7 +441,7 @@ async def test_several_browsers_of_one_person_sign_in_at_once(here: Place, anna:
 
 async def test_what_is_hashed_at_once_is_bounded() -> None:
     work = PasswordWork(CHEAP, at_once=1, waiting=1)
-    stored = CHEAP.hasher.hash(PASSWORD)
+    stored = CHEAP.hash(PASSWORD)
     answers = await asyncio.gather(
         *(work.matches(stored, PASSWORD) for _ in range(5)), return_exceptions=True
     )
@@ -455,7 +455,7 @@ async def test_what_is_hashed_at_once_is_bounded() -> None:
 
 async def test_a_hash_of_other_parameters_is_made_anew(here: Place, city: City) -> None:
     await add_person(city, "hugo")
-    old = dataclasses.replace(CHEAP, passes=2).hasher.hash(PASSWORD)
+    old = dataclasses.replace(CHEAP, passes=2).hash(PASSWORD)
     await set_password(city.owner, "hugo", old)
     stored = "SELECT password_hash FROM alatau.user_account WHERE name = 'hugo'"
     async with here.browser() as browser:
