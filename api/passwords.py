@@ -23,6 +23,7 @@ _OBVIOUS = re.compile(
 )
 _SIGNS_FOR_LETTERS = str.maketrans("0@$", "oas")
 _NO_LETTERS = re.compile(r"[\W\d_]")
+_ENDS = re.compile(r"^[\W\d_]+|[\W\d_]+$")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,10 +87,15 @@ def _is_obvious(text: str, name: str) -> bool:
     steps = {ord(after) - ord(before) for before, after in itertools.pairwise(text)}
     is_row = steps <= {1, -9} or steps <= {-1, 9}  # 123456789012
     is_repeated = text in (text + text)[1:-1]
-    letters, own = (_NO_LETTERS.sub("", one.translate(_SIGNS_FOR_LETTERS)) for one in (text, name))
+    letters, own = _letters(text), _letters(name)
     left = letters.replace(own, "") if own else letters
     is_made_of_them = bool(letters) and _OBVIOUS.fullmatch(left) is not None
     return len(set(text)) < _DISTINCT or is_row or is_repeated or is_made_of_them
+
+
+def _letters(text: str) -> str:
+    """Return the letters of a text, such as password of P@ssw0rd!2026."""
+    return _NO_LETTERS.sub("", _ENDS.sub("", text).translate(_SIGNS_FOR_LETTERS))
 
 
 def _encoded(password: str) -> bytes:
