@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import httpx2
 import orjson
 import pytest
 
@@ -166,6 +167,15 @@ async def test_what_was_printed_is_in_a_private_file_to_be_sourced(city: City) -
     assert file.stat().st_mode & 0o077 == 0
 
 
+async def test_the_admin_of_the_first_start_signs_in_and_the_password_is_kept_nowhere(city: City) -> None:
+    body = {"name": "admin", "password": city.ready["admin_password"]}
+    async with httpx2.AsyncClient(base_url=city.ready["ALATAU_API_URL"]) as browser:
+        assert (await browser.post("/api/v1/session", json=body)).status_code == 201
+        assert (await browser.get("/api/v1/users")).json()["users"][0]["role"] == "admin"
+    files = [path for path in city.root.rglob("*") if path.is_file() and "database" not in path.parts]
+    assert not [path for path in files if body["password"].encode() in path.read_bytes()]
+
+
 async def test_a_killed_worker_is_replaced_and_nothing_is_missed(city: City) -> None:
     before, worker = await city.readings(), city.ingest()
     assert worker is not None
@@ -193,6 +203,7 @@ async def test_stopping_leaves_no_process_and_starting_again_keeps_the_data(city
 
     print(f"\nsecond start: ready after {await city.start():.1f} s")
     assert city.ready["ALATAU_API_KEY"] == key
+    assert "admin_password" not in city.ready  # it is printed once
     assert await city.readings() >= count
     assert await city.districts() == DISTRICTS
 
