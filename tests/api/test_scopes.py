@@ -27,6 +27,7 @@ from storage.corrections import Correction, Rescale, correct
 from storage.dead_letters import DeadLetter, insert_letters
 from storage.refresh import move_bound, refresh
 from storage.sequences import Numbers, enter_numbers
+from storage.users import set_role
 from tests.api.answers import NOW, problem
 from tests.api.conftest import DEVICES, serve
 from tests.api.people import add_person, signed_in
@@ -205,6 +206,10 @@ async def test_a_session_sees_what_a_key_of_the_same_scope_sees(filled: Filled, 
             path = f"exports/{export.json()['id']}"
             assert (await browser.get(f"/api/v1/{path}")).status_code == 200
             problem(await filled.ask(name, path), 404, "not-found")
+            # Another scope may be a smaller one.
+            await set_role(filled.city.owner, f"{name}-person", Role.OPERATOR, Scope(districts=("golden",)))
+            await signed_in(browser, f"{name}-person")
+            problem(await browser.get(f"/api/v1/{path}"), 404, "not-found")
 
 
 async def test_the_questions_are_about_every_path_that_is_read(filled: Filled) -> None:

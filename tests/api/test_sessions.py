@@ -23,7 +23,7 @@ from storage.api_keys import Role, Scope
 from storage.sessions import token_hash
 from storage.users import delete_user, disable_user, enable_user, set_password, set_role
 from tests.api.answers import NOW, problem
-from tests.api.conftest import serve
+from tests.api.conftest import listen, serve
 from tests.api.people import (
     CHEAP,
     PASSWORD,
@@ -135,6 +135,14 @@ async def test_the_cookie_is_for_this_server_alone_and_for_no_script(
         assert not [one for one in attributes if one.startswith("domain")]
         assert answer.headers["cache-control"] == "no-store"
         assert (await whoami(browser)).status_code == 200
+
+
+async def test_behind_a_proxy_that_speaks_tls_the_cookie_is_secure(options: ApiOptions, anna: str) -> None:
+    app = create_app(dataclasses.replace(options, sign_in=sign_in_options()), clock=lambda: NOW)
+    async with listen(app) as url, httpx2.AsyncClient(base_url=url) as browser:
+        answer = await sign_in(browser, anna, **{"X-Forwarded-Proto": "https"})
+    assert answer.headers["set-cookie"].startswith(f"{SECURE}=")
+    assert "; Secure" in answer.headers["set-cookie"]
 
 
 async def test_over_https_a_cookie_without_its_prefix_is_none(here: Place, anna: str) -> None:

@@ -68,6 +68,8 @@ async def test_who_names_no_scope_sees_nothing(city: City) -> None:
     "statement",
     [
         "SELECT * FROM alatau.api_key",
+        "SELECT * FROM alatau.user_account",
+        "SELECT * FROM alatau.user_session",
         "SELECT * FROM alatau.audit",
         "SELECT * FROM alatau.device_credential",
         "DELETE FROM alatau.audit",
