@@ -138,6 +138,7 @@ def create_app(
             options.sign_in.hashing, options.sign_in.hashing_at_once, options.sign_in.hashing_waiting
         ),
         throttle=Throttle(options.sign_in.throttle, time.monotonic),
+        sign_in_turns=KeyTurns(options.sign_in.hashing_at_once, options.sign_in.waiting_per_address),
         turns=KeyTurns(options.max_concurrent_per_key, options.max_waiting_per_key),
         rates=Rates(
             buckets(options.rate_per_address),

@@ -10,7 +10,6 @@ import urllib.parse
 from fastapi import Request
 from starlette.responses import Response
 
-from api.problems import ProblemError, ProblemType
 from storage.sessions import Lifetimes
 
 COOKIE = "alatau_session"
@@ -79,12 +78,6 @@ def foreign(request: Request) -> str | None:
     else:
         is_foreign = origin is not None and _host(origin) != request.headers.get("host", "").lower()
     return "it comes from another site; sign in, and ask, from a page of this server" if is_foreign else None
-
-
-def require_own(request: Request) -> None:
-    """Refuse a request of another site."""
-    if (reason := foreign(request)) is not None:
-        raise ProblemError(ProblemType.FORBIDDEN, reason)
 
 
 def _host(origin: str) -> str:

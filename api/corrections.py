@@ -149,7 +149,13 @@ async def post_correction(request: Request, body: NewCorrection, api: Api, calle
         device = await require_device(connection, body.device)
         kind = api.catalogue.kind_of[device.kind]
         correction = Correction(
-            body.device, start, end, _action(body, kind), who=caller.name, why=body.why, is_forced=body.force
+            body.device,
+            start,
+            end,
+            _action(body, kind),
+            who=caller.signature,
+            why=body.why,
+            is_forced=body.force,
         )
         make = try_correction if body.dry_run else correct
         try:

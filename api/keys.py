@@ -29,6 +29,11 @@ class Caller:
         return user_actor(self.name) if self.is_person else f"{self.id} ({self.name})"
 
     @property
+    def signature(self) -> str:
+        """Return whose work a correction is: the name that a key was given for people, or who a person is."""
+        return self.actor if self.is_person else self.name
+
+    @property
     def what(self) -> str:
         """Return what they are, for sentences."""
         return "user" if self.is_person else "key"

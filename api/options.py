@@ -41,6 +41,7 @@ class SignInOptions:
     hashing: Hashing = dataclasses.field(default_factory=Hashing)
     hashing_at_once: int = 2
     hashing_waiting: int = 20
+    waiting_per_address: int = 8
     throttle: ThrottleOptions = dataclasses.field(default_factory=ThrottleOptions)
 
 

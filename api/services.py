@@ -43,6 +43,7 @@ class Services:
     sessions: KeyCache
     passwords: PasswordWork
     throttle: Throttle
+    sign_in_turns: KeyTurns
     turns: KeyTurns
     rates: Rates
     auditor: Auditor

@@ -10,10 +10,11 @@ from pydantic import BaseModel, Field, with_config
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from api.access import Asking, act, take_turn_of_address, unauthorized
+from api.access import Asking, act, address_of, take_turn_of_address, unauthorized
 from api.api_keys import Seen
+from api.auditing import Refusal
 from api.contract import BODY, PREFIX
-from api.cookies import CSRF_HEADER, clear_cookie, csrf_token, require_own, session_token, set_cookie
+from api.cookies import CSRF_HEADER, clear_cookie, csrf_token, foreign, session_token, set_cookie
 from api.description import problem
 from api.devices import Text
 from api.members import ANSWER, Moment
@@ -81,7 +82,9 @@ class SessionAnswer(TypedDict):
 async def post_session(request: Request, body: SignIn, whole: Whole) -> Response:
     """Sign in. The session is in a cookie of the answer, and lasts 12 hours, or one without being used."""
     take_turn_of_address(request, whole)
-    require_own(request)
+    if (reason := foreign(request)) is not None:
+        whole.auditor.refused(Refusal("another site", "sign in", address_of(request), "forged"))
+        raise ProblemError(ProblemType.FORBIDDEN, reason)
     found = await check_password(request, whole, user_name(body.name), body.password, "sign in")
     if found is None:
         raise unauthorized(WRONG)

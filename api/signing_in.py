@@ -40,14 +40,18 @@ async def check_password(
     actor = user_actor(user.name) if user else _NOBODY
     network = network_of(address)
     attempt = Attempt(name, network, is_known=user is not None and network in user.known_addresses)
-    if wait := whole.throttle.begin(attempt):
-        whole.auditor.refused(Refusal(actor, action, address, "too often"))
-        raise too_often("too many wrong passwords were sent", wait)
-    try:
-        is_right = await whole.passwords.matches(stored, password)
-    except BaseException:
-        whole.throttle.withdraw(attempt)
-        raise
+    async with whole.sign_in_turns.take(network) as is_admitted:
+        # One address does not take the places of all others.
+        if not is_admitted:
+            raise too_often("too many sign in from this address at once", 1)
+        if wait := whole.throttle.begin(attempt):
+            whole.auditor.refused(Refusal(actor, action, address, "too often"))
+            raise too_often("too many wrong passwords were sent", wait)
+        try:
+            is_right = await whole.passwords.matches(stored, password)
+        except BaseException:
+            whole.throttle.withdraw(attempt)
+            raise
     if user is None or stored is None or not is_right or user.disabled_at is not None:
         whole.auditor.refused(Refusal(actor, action, address))
         return None

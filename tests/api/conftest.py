@@ -17,14 +17,16 @@ from fastapi import FastAPI
 
 from api.app import ApiOptions, create_app
 from api.options import DeviceAccounts
+from api.rates import Rate
 from api.serving import ConnectionLimits, serving
 from cli.local import LocalStack
 from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
 from stack.ports import free_port
-from storage.api_keys import generate_key, store_key
+from storage.api_keys import Role, generate_key, store_key
 from storage.database import connect
 from tests.api.answers import NOW
+from tests.api.people import Clock, Place, Places, add_person, sign_in_options
 from tests.cities import City, open_city
 from tests.conftest import Database
 
@@ -112,3 +114,35 @@ def application(options: ApiOptions, key: str) -> Served:
         return serve(app, key)
 
     return start
+
+
+@pytest.fixture
+def place(options: ApiOptions) -> Places:
+    """Serve an application of the test's own making."""
+
+    @contextlib.asynccontextmanager
+    async def start(**throttle: Any) -> AsyncIterator[Place]:
+        clock = Clock(NOW)
+        changed = dataclasses.replace(options, sign_in=sign_in_options(**throttle))
+        app = create_app(changed, clock=clock)
+        async with serve(app, None):
+            yield Place(app, clock)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+async def here(options: ApiOptions) -> AsyncIterator[Place]:
+    """An application that never loses patience."""
+    endless = Rate(1e6, 10**6)
+    patient = sign_in_options(free=10**6, rate_per_address=endless, rate_per_name=endless)
+    clock = Clock(NOW)
+    app = create_app(dataclasses.replace(options, sign_in=patient), clock=clock)
+    async with serve(app, None):
+        yield Place(app, clock)
+
+
+@pytest.fixture(scope="module")
+async def anna(city: City) -> str:
+    await add_person(city, "anna", Role.OPERATOR)
+    return "anna"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import httpx2
+from fastapi import FastAPI
 
 from api.keys import user_actor
 from api.options import SignInOptions
@@ -69,3 +73,24 @@ class Clock:
     def __call__(self) -> dt.datetime:
         """Return the time."""
         return self.now
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """An application with cheap passwords, whose clock a test moves; a browser each for who uses it."""
+
+    app: FastAPI
+    clock: Clock
+
+    def browser(self, address: str = "127.0.0.1", scheme: str = "http") -> httpx2.AsyncClient:
+        """Return a client with cookies of its own."""
+        transport = httpx2.ASGITransport(app=self.app, client=(address, 1))
+        return httpx2.AsyncClient(transport=transport, base_url=f"{scheme}://api")
+
+
+Places = Callable[..., AbstractAsyncContextManager[Place]]
+
+
+async def whoami(client: httpx2.AsyncClient) -> httpx2.Response:
+    """Ask who the session is."""
+    return await client.get("/api/v1/session")

@@ -247,7 +247,13 @@ def test_what_is_tried_first_is_no_password(password: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "password", ["correct horse battery", "kettle-orbit-2-fjord", "жёлтый мост утром", generate_password()]
+    "password",
+    [
+        "correct horse battery",
+        "kettle-orbit-2-fjord",
+        "жёлтый мост утром",
+        pytest.param(generate_password(), id="generated"),
+    ],
 )
 def test_what_nobody_guesses_is_one_whatever_it_is_made_of(password: str) -> None:
     assert objection(password, "anna") is None
