@@ -33,8 +33,8 @@ class PasswordWork:
 
     async def matches(self, stored: str | None, password: str) -> bool:
         """Return whether a password is the one of a hash; without one it takes as long, and is not."""
-        self.compared += 1
         is_one = await self._run(lambda: self._hashing.matches(stored or self._nobodys, password))
+        self.compared += 1
         return is_one and stored is not None
 
     def is_outdated(self, stored: str) -> bool:

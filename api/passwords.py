@@ -10,7 +10,7 @@ import secrets
 import unicodedata
 
 import argon2
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import VerificationError
 
 SHORTEST = 12  # characters
 LONGEST = 1024  # bytes: what is hashed of a stranger is bounded
@@ -43,10 +43,13 @@ class Hashing:
         return self._hasher.hash(_encoded(password))
 
     def matches(self, stored: str, password: str) -> bool:
-        """Return whether a password is the one of a hash, with whatever parameters; takes as long as making one."""
+        """Return whether a password is the one of a hash, whatever its parameters are; takes as long as making one.
+
+        Raises argon2.exceptions.InvalidHashError of what is no hash.
+        """
         try:
             return self._hasher.verify(stored, _encoded(password))
-        except (VerificationError, InvalidHashError):
+        except VerificationError:
             return False
 
     def is_outdated(self, stored: str) -> bool:

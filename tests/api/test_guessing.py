@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import dataclasses
 
+import argon2
 import pytest
 
 from api.cookies import COOKIE
 from api.password_work import PasswordWork
+from api.passwords import Hashing
 from api.problems import ProblemError, ProblemType
 from api.rates import Rate
 from api.throttle import Attempt, Throttle, ThrottleOptions, network_of
@@ -37,6 +39,15 @@ async def test_an_unknown_name_takes_the_work_of_a_known_one(here: Place, anna: 
         for number, name in enumerate((anna, "nobody", "elsewhere", "no name at all", "ключ"), 1):
             problem(await sign_in(browser, name, "wrong-words-of-an-example"), 401, "unauthorized")
             assert work.compared == before + number
+
+
+def test_nobodys_hash_takes_what_a_real_one_does() -> None:
+    hashing = Hashing()
+    nobodys = hashing.nobodys()
+    assert argon2.extract_parameters(nobodys) == argon2.extract_parameters(hashing.hash(PASSWORD))
+    assert not hashing.matches(nobodys, PASSWORD)
+    # Source: OWASP, Password Storage Cheat Sheet.
+    assert (hashing.memory_kib, hashing.passes, hashing.lanes) >= (19 * 1024, 2, 1)
 
 
 async def test_wrong_passwords_are_on_record_and_what_was_typed_is_not(
