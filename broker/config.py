@@ -15,14 +15,26 @@ from sensors.topics import Topics
 _QUEUED_BYTES = 2**31 - 1
 
 
+# Plain text is for this machine; nothing can be set that makes it leave it.
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SecureListener:
+    """Where the broker speaks TLS 1.2 or later: at an address of a network, too."""
+
+    port: int
+    address: str = _LOOPBACK
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class BrokerOptions:
-    """Where the broker listens and keeps its files."""
+    """Where the broker listens, in plain text on ``port`` of the loopback address, and keeps its files."""
 
     port: int
     data_dir: pathlib.Path
     plugin: pathlib.Path
-    address: str = "127.0.0.1"
+    secure: SecureListener | None = None
     autosave_seconds: int = 30
     max_packet_bytes: int = 262_144
     # Where the broker sees ``data_dir``, when that is elsewhere than here: in a container.
@@ -43,13 +55,19 @@ class BrokerOptions:
         """Where the pattern rules of devices go."""
         return self.data_dir / "devices.acl"
 
+    @property
+    def server_file(self) -> pathlib.Path:
+        """Where key and certificate of ``secure`` go, one file, so that both are replaced together."""
+        return self.data_dir / "server.pem"
+
 
 def render_config(options: BrokerOptions) -> str:
     """Return the text of mosquitto.conf."""
     seen = options.seen_as or options.data_dir
     return f"""\
 # Written by Alatau at each start; change the settings, not this file.
-listener {options.port} {options.address}
+listener {options.port} {_LOOPBACK}
+{_secure_listener(options.secure, seen / options.server_file.name) if options.secure else ""}
 allow_anonymous false
 plugin {options.plugin}
 plugin_opt_config_file {seen / options.security_file.name}
@@ -85,6 +103,22 @@ connection_messages false
 """
 
 
+def _secure_listener(listener: SecureListener, file: pathlib.PurePath) -> str:
+    return f"""
+listener {listener.port} {listener.address}
+tls_version tlsv1.2
+certfile {file}
+keyfile {file}
+"""
+
+
+def write_certificate(options: BrokerOptions, pem: bytes) -> None:
+    """Write key and certificate of the secure listener, which the broker reads at its start and on SIGHUP."""
+    new = options.server_file.with_suffix(".new")
+    _write_private(new, pem)
+    new.replace(options.server_file)
+
+
 def write_broker_files(
     options: BrokerOptions,
     topics: Topics,
@@ -102,7 +136,11 @@ def write_broker_files(
         options.security_file: dynamic_security_file(topics, services, devices),
     }
     for path, content in files.items():
-        # New, so that it is never readable by others, not even for a moment.
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
+        _write_private(path, content)
+
+
+def _write_private(path: pathlib.Path, content: bytes) -> None:
+    # New, so that it is never readable by others, not even for a moment.
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)

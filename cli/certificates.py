@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from cli.secrets import write_private
 from cli.settings import Settings, SettingsError
 from sensors.topics import DEVICE_ID, RESERVED_ID_PREFIX
-from stack.pki import Authority, Certificate
+from stack.errors import StackError
+from stack.pki import Authority, Certificate, server_pem
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,6 +90,63 @@ class CertificateStore:
     @staticmethod
     def _read(path: pathlib.Path) -> Certificate | None:
         return Certificate(path.read_bytes()) if path.exists() else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServerCertificate:
+    """The certificate of broker and API: two files, or one with both, that a renewal replaces while they run."""
+
+    certificate_file: pathlib.Path
+    key_file: pathlib.Path
+
+    def read(self, now: dt.datetime) -> bytes:
+        """Return key and chain as one PEM. Raises SettingsError when they can't be used now."""
+        try:
+            certificate, key = self.certificate_file.read_bytes(), self.key_file.read_bytes()
+        except OSError as error:
+            raise SettingsError(
+                f"{error.filename}: {error.strerror}; give files of ALATAU_TLS_CERTIFICATE and ALATAU_TLS_KEY "
+                "that this user may read"
+            ) from error
+        try:
+            return server_pem(certificate, key, now)
+        except StackError as error:
+            raise SettingsError(f"{self.certificate_file}, {self.key_file}: {error}") from error
+
+    def state(self) -> tuple[tuple[int, int] | None, ...]:
+        """Return what is another after each change of the files."""
+        return tuple(_state(path) for path in (self.certificate_file, self.key_file))
+
+
+def _state(path: pathlib.Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def supplied_certificate(settings: Settings) -> ServerCertificate | None:
+    """Return the certificate that the environment names. Raises SettingsError when it names half of one."""
+    match settings.tls_certificate, settings.tls_key:
+        case None, None:
+            return None
+        case pathlib.Path() as certificate, pathlib.Path() as key:
+            return ServerCertificate(certificate.expanduser().absolute(), key.expanduser().absolute())
+    raise SettingsError("ALATAU_TLS_CERTIFICATE and ALATAU_TLS_KEY go together; set both, or none")
+
+
+def server_certificate(settings: Settings, names: Sequence[str], now: dt.datetime) -> ServerCertificate:
+    """Return the certificate that the environment names, else the one of our authority, made if need be.
+
+    One of ours answers to this machine and to ``names``. Raises SettingsError, StackError.
+    """
+    if (supplied := supplied_certificate(settings)) is not None:
+        supplied.read(now)
+        return supplied
+    store = certificate_store(settings)
+    store.ensure_server(names, now)
+    return ServerCertificate(store.server_file, store.server_file)
 
 
 def certificate_store(settings: Settings) -> CertificateStore:

@@ -12,10 +12,12 @@ from signal import SIGTERM
 
 from api.passwords import Hashing, generate_password
 from broker.accounts import Service
+from broker.config import SecureListener
+from cli.certificates import server_certificate
 from cli.connections import database_errors, database_url, external_broker, external_database
 from cli.console import Steps
 from cli.correct import user_name
-from cli.local import LocalStack, Ports
+from cli.local import LocalStack, Ports, Secure
 from cli.probes import answers_ok, simulator_state
 from cli.secrets import credential_of
 from cli.settings import Settings
@@ -25,6 +27,7 @@ from sensors.errors import CatalogueError
 from sensors.fleet import plan_fleet
 from sensors.kinds import DeviceSpec
 from sensors.topics import Topics
+from stack.addresses import reached_at
 from stack.cluster import running_postmaster
 from stack.ports import require_free
 from stack.process import Program
@@ -58,6 +61,13 @@ class CityOptions:
     simulated: int
 
 
+def secure_broker(settings: Settings) -> Secure:
+    """Return the TLS of the broker that ``up`` starts. Raises SettingsError."""
+    names = reached_at(settings.mqtt_address)
+    certificate = server_certificate(settings, names, dt.datetime.now(dt.UTC))
+    return Secure(SecureListener(settings.mqtts_port, settings.mqtt_address), certificate)
+
+
 class City:
     """Starts everything in order, and stops it in the reverse. Servers named in the environment are used as
     they are."""
@@ -71,10 +81,15 @@ class City:
         self._options = options
         self._say = say
         self._supervisor = Supervisor(say)
-        ports = Ports(settings.database_port, settings.mqtt_port)
-        self.local = LocalStack(servers, settings.root, ports, topics=Topics(settings.topic_root))
         self._database = external_database(settings)
         self._broker = external_broker(settings)
+        self.local = LocalStack(
+            servers,
+            settings.root,
+            Ports(settings.database_port, settings.mqtt_port),
+            topics=Topics(settings.topic_root),
+            secure=None if self._broker else secure_broker(settings),
+        )
 
     @property
     def notes(self) -> list[str]:
@@ -123,11 +138,12 @@ class City:
 
     def _require_ports(self) -> None:
         settings = self.settings
-        require_free(settings.api_port, "the API (ALATAU_API_PORT)")
+        require_free(settings.api_port, "the API (ALATAU_API_PORT)", settings.api_host)
         require_free(settings.ingest_port, "ingest's status (ALATAU_INGEST_PORT)")
         require_free(settings.maintenance_port, "maintenance's status (ALATAU_MAINTENANCE_PORT)")
         if self._broker is None:
             require_free(settings.mqtt_port, "the broker (ALATAU_MQTT_PORT)")
+            require_free(settings.mqtts_port, "the broker's TLS (ALATAU_MQTTS_PORT)", settings.mqtt_address)
         # A database whose parent was killed is still writing its data out; its successor waits for it.
         if self._database is None and running_postmaster(self.local.postgres.data_dir) is None:
             require_free(settings.database_port, "the database (ALATAU_DATABASE_PORT)")

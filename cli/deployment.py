@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import pathlib
 from typing import Annotated
 
 import typer
 
 from broker.accounts import Service
-from broker.config import BrokerOptions, write_broker_files
+from broker.config import BrokerOptions, SecureListener, write_broker_files, write_certificate
 from broker.secrets import HashedSecret, generate_secret, hash_secret
+from cli.certificates import server_certificate
 from cli.connections import owner_connection
 from cli.console import answers
 from cli.settings import Settings, SettingsError, load_settings
@@ -41,15 +43,21 @@ def broker_files(
     plugin: Annotated[
         pathlib.Path, typer.Option(help="The dynamic-security plugin, where the broker sees it.")
     ] = pathlib.Path("/usr/lib/mosquitto_dynamic_security.so"),
-    address: Annotated[str, typer.Option(help="Address the broker listens on.")] = "0.0.0.0",  # noqa: S104 - in a container
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port the broker listens on.")] = 1883,
+    address: Annotated[str, typer.Option(help="Address the broker listens on for TLS.")] = "0.0.0.0",  # noqa: S104 - TLS only
+    tls_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port the broker listens on for TLS.")
+    ] = 8883,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of plain text, on its loopback address only.")
+    ] = 1883,
     seen_as: Annotated[
         str | None, typer.Option(help="Path of the directory where the broker sees it, if another.")
     ] = None,
 ) -> None:
-    """Write mosquitto.conf, the access rules and all accounts, made from the device table.
+    """Write mosquitto.conf, the access rules, the certificate, and all accounts, made from the device table.
 
-    The broker rewrites the accounts when a device is registered: run this as the user that it runs as.
+    The broker rewrites the accounts when a device is registered: run this as the user that it runs as. The certificate
+    is the one that ALATAU_TLS_CERTIFICATE names, or that of `alatau pki server`, made if there is none.
 
     [dim]Examples:[/]
       alatau broker-files /broker --seen-as /mosquitto/data
@@ -59,7 +67,7 @@ def broker_files(
         port=port,
         data_dir=directory,
         plugin=plugin,
-        address=address,
+        secure=SecureListener(tls_port, address),
         seen_as=pathlib.PurePosixPath(seen_as) if seen_as else None,
     )
     asyncio.run(_broker_files(load_settings(), options))
@@ -67,10 +75,13 @@ def broker_files(
 
 async def _broker_files(settings: Settings, options: BrokerOptions) -> None:
     services = _services(settings)
+    now = dt.datetime.now(dt.UTC)
+    certificate = server_certificate(settings, [], now)
     async with owner_connection(settings) as connection:
         devices = await load_credentials(connection)
     try:
         write_broker_files(options, Topics(settings.topic_root), services, devices.items())
+        write_certificate(options, certificate.read(now))
     except OSError as error:
         raise SettingsError(
             f"{error.filename or options.data_dir}: {error.strerror}; "

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import pathlib
 from collections.abc import Mapping
 
 from broker.accounts import Service
 from broker.admin import BrokerAdmin
-from broker.config import BrokerOptions, write_broker_files
+from broker.config import BrokerOptions, SecureListener, write_broker_files, write_certificate
 from broker.secrets import hash_secret
+from cli.certificates import ServerCertificate
 from cli.secrets import StackSecrets, ensure_secrets
 from sensors.catalogue import CityFile
 from sensors.topics import Topics
@@ -42,6 +44,14 @@ class Ports:
     mqtt: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Secure:
+    """Where the broker speaks TLS, and with which certificate."""
+
+    listener: SecureListener
+    certificate: ServerCertificate
+
+
 class LocalStack:
     """TimescaleDB and Mosquitto on one data directory. Start the database first: the broker's accounts come
     from it."""
@@ -53,6 +63,7 @@ class LocalStack:
         ports: Ports,
         *,
         topics: Topics | None = None,
+        secure: Secure | None = None,
         database_overrides: Mapping[str, str] | None = None,
     ) -> None:
         self.servers = servers
@@ -73,8 +84,12 @@ class LocalStack:
             overrides=database_overrides,
         )
         self._broker_options = BrokerOptions(
-            port=ports.mqtt, data_dir=broker_place.path, plugin=servers.dynamic_security_plugin
+            port=ports.mqtt,
+            data_dir=broker_place.path,
+            plugin=servers.dynamic_security_plugin,
+            secure=secure.listener if secure else None,
         )
+        self._certificate = secure.certificate if secure else None
         self.mosquitto = MosquittoServer(
             servers, self._broker_options.config_file, ports.mqtt, logs / "broker.log"
         )
@@ -139,7 +154,18 @@ class LocalStack:
         claim(self._broker_options.data_dir, self._broker_account)
         services = {service: hash_secret(self.secrets.services[service]) for service in Service}
         write_broker_files(self._broker_options, self.topics, services, devices.items())
+        self._write_certificate()
         await self.mosquitto.start()
+
+    def renew_certificate(self) -> None:
+        """Have the running broker take up its certificate as it is now; connections stay. Raises SettingsError."""
+        self._write_certificate()
+        self.mosquitto.reload()
+
+    def _write_certificate(self) -> None:
+        # A copy, because the broker may run as another account than we.
+        if self._certificate is not None:
+            write_certificate(self._broker_options, self._certificate.read(dt.datetime.now(dt.UTC)))
 
     async def stop(self) -> None:
         """Stop the broker, then the database."""

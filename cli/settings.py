@@ -51,6 +51,14 @@ class Settings(BaseSettings):
     api_host: str = pydantic.Field("127.0.0.1", description="Address the API listens on.")
     api_port: int = pydantic.Field(8000, description="Port of the API.")
     mqtt_port: int = pydantic.Field(1883, description="Port of the broker that `alatau up` starts.")
+    mqtt_address: str = pydantic.Field(
+        "127.0.0.1", description="Address that the broker of `alatau up` listens on for TLS."
+    )
+    mqtts_port: int = pydantic.Field(8883, description="Its port for TLS.")
+    tls_certificate: pathlib.Path | None = pydantic.Field(
+        None, description="Certificate of broker and API with its chain, PEM; else `alatau up` makes one."
+    )
+    tls_key: pathlib.Path | None = pydantic.Field(None, description="Its private key, PEM, not encrypted.")
     database_port: int = pydantic.Field(5433, description="Port of the database that `alatau up` starts.")
     ingest_host: str = pydantic.Field("127.0.0.1", description="Address of ingest's status port.")
     ingest_port: int = pydantic.Field(8001, description="Status port of ingest: /metrics, /readyz, /healthz.")

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from stack.errors import StackError
@@ -127,6 +128,33 @@ class Certificate:
         return True
 
 
+def server_pem(certificate: bytes, key: bytes, now: dt.datetime) -> bytes:
+    """Return a server's private key and its chain as one PEM, from files that may hold more.
+
+    Raises StackError when one of them can't be used, they do not belong together, or the time of it is not now.
+    """
+    try:
+        chain = x509.load_pem_x509_certificates(certificate)
+    except ValueError:
+        raise StackError(
+            "The certificate is not PEM.", "Give the server's certificate, then its chain."
+        ) from None
+    try:
+        private = serialization.load_pem_private_key(key, password=None)
+    except (ValueError, UnsupportedAlgorithm):
+        raise StackError("The key is not a private key in PEM.", "Give that of the certificate.") from None
+    except TypeError:
+        raise StackError("The key is encrypted.", "Decrypt it, with `openssl pkey` for example.") from None
+    own = chain[0]
+    if private.public_key() != own.public_key():
+        raise StackError("Certificate and key do not belong together.", "Give the key that it was made for.")
+    if not own.not_valid_before_utc <= now < own.not_valid_after_utc:
+        span = f"{own.not_valid_before_utc:%Y-%m-%d} to {own.not_valid_after_utc:%Y-%m-%d}"
+        raise StackError(f"The certificate is valid from {span} only.", "Renew it, or set the clock right.")
+    public = [found.public_bytes(serialization.Encoding.PEM) for found in chain]
+    return _private_bytes(private) + b"".join(public)
+
+
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
@@ -168,7 +196,7 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _private_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _private_bytes(key: PrivateKeyTypes) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

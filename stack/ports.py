@@ -1,6 +1,7 @@
-"""TCP ports of the loopback interface."""
+"""TCP ports of this machine, of the loopback interface unless an address is given."""
 
 import asyncio
+import errno
 import os
 import socket
 from pathlib import Path
@@ -18,21 +19,31 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def is_free(port: int) -> bool:
-    """Tell whether a server could listen on `port`."""
-    with socket.socket() as probe:
+def is_free(port: int, address: str = LOOPBACK) -> bool:
+    """Tell whether a server could listen on `port` of `address`; raises StackError if that is not of this machine."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         # As servers do: a connection that lingers in TIME_WAIT does not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
+            probe.bind((address, port))
+        except socket.gaierror as error:
+            raise _not_ours(address) from error
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise _not_ours(address) from error
             return False
     return True
 
 
-def require_free(port: int, purpose: str) -> None:
-    """Raise StackError, naming who has it, if `port` is taken."""
-    if is_free(port):
+def _not_ours(address: str) -> StackError:
+    return StackError(
+        f'"{address}" is no address of this machine.', "Give one that `ip address` lists, or 0.0.0.0 for all."
+    )
+
+
+def require_free(port: int, purpose: str, address: str = LOOPBACK) -> None:
+    """Raise StackError, naming who has it, if `port` of `address` is taken, or `address` is not of this machine."""
+    if is_free(port, address):
         return
     holder = who_listens(port)
     raise StackError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -78,10 +79,20 @@ class Client:
 
 @contextlib.contextmanager
 def connected(
-    port: int, username: str, password: str, *, client_id: str = "", **will: Any
+    port: int,
+    username: str,
+    password: str,
+    *,
+    client_id: str = "",
+    trust: ssl.SSLContext | None = None,
+    **will: Any,
 ) -> Iterator[Client]:
-    """Lend a client that the broker has let in, whose id is its user name unless given; ``will`` is its last will."""
+    """Lend a client that the broker has let in, whose id is its user name unless given; with ``trust`` over TLS;
+    ``will`` is its last will.
+    """
     client = Client(client_id or username, username, password)
+    if trust is not None:
+        client.client.tls_set_context(trust)
     if will:
         client.client.will_set(**will)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import datetime as dt
 import itertools
 import pathlib
 from collections.abc import AsyncIterator, Iterable
@@ -14,8 +15,9 @@ import pytest
 
 from broker.accounts import Service
 from broker.admin import BrokerAdmin
-from broker.config import BrokerOptions, write_broker_files
+from broker.config import BrokerOptions, SecureListener, write_broker_files, write_certificate
 from broker.secrets import hash_secret
+from cli.certificates import CertificateStore
 from sensors.topics import Topics
 from stack.accounts import server_account
 from stack.mosquitto import MosquittoServer
@@ -36,6 +38,7 @@ class Broker:
     server: MosquittoServer
     options: BrokerOptions
     admin: BrokerAdmin
+    store: CertificateStore
 
     @property
     def port(self) -> int:
@@ -58,15 +61,23 @@ def write_files(options: BrokerOptions, devices: Iterable[str] = ()) -> None:
 async def broker(servers: Servers, directory_for_servers: pathlib.Path) -> AsyncIterator[Broker]:
     directory = directory_for_servers / f"broker-{next(_numbers)}"
     port = free_port()
-    options = BrokerOptions(port=port, data_dir=directory / "broker", plugin=servers.dynamic_security_plugin)
+    options = BrokerOptions(
+        port=port,
+        data_dir=directory / "broker",
+        plugin=servers.dynamic_security_plugin,
+        secure=SecureListener(free_port()),
+    )
     await asyncio.to_thread(directory.mkdir)
     claim(options.data_dir, server_account())
     write_files(options)
+    store = CertificateStore(directory / "pki")
+    store.ensure_server([], dt.datetime.now(dt.UTC))
+    write_certificate(options, store.server_file.read_bytes())
     async with (
         MosquittoServer(servers, options.config_file, port, directory / "log") as server,
         BrokerAdmin(f"mqtt://127.0.0.1:{port}", Service.ADMIN, SECRET) as admin,
     ):
-        yield Broker(server, options, admin)
+        yield Broker(server, options, admin, store)
 
 
 async def started_with(broker: Broker, *devices: str) -> None:

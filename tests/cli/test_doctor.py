@@ -16,7 +16,7 @@ pytestmark = pytest.mark.servers
 
 @pytest.fixture
 def ports() -> dict[str, str]:
-    names = ("DATABASE", "MQTT", "API", "INGEST")
+    names = ("DATABASE", "MQTT", "MQTTS", "API", "INGEST")
     return {f"ALATAU_{name}_PORT": str(free_port()) for name in names}
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import datetime as dt
 import pathlib
 import random
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -126,19 +125,6 @@ def test_publish_says_which_setting_makes_it_trust_the_broker(broker: SecureBrok
     )
     assert result.code == 1
     assert "set ALATAU_MQTT_CA" in result.errors
-
-
-@pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1"])
-@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-def test_old_versions_of_tls_are_refused(broker: SecureBroker, version: str) -> None:
-    context = ssl.create_default_context(cafile=broker.ca)
-    context.set_ciphers("ALL:@SECLEVEL=0")  # else our own side would be the one that refuses
-    context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
-    with (
-        socket.create_connection(("localhost", broker.port)) as plain,
-        pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"),
-    ):
-        context.wrap_socket(plain, server_hostname="localhost")
 
 
 async def test_plain_text_to_the_port_of_tls_is_refused(broker: SecureBroker) -> None:

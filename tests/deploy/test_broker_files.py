@@ -28,7 +28,9 @@ def test_paths_are_those_that_the_broker_sees(alatau: Alatau, tmp_path: pathlib.
     text = (directory / "mosquitto.conf").read_text()
     assert str(tmp_path) not in text
     for line in (
-        "listener 1999 0.0.0.0",
+        "listener 1999 127.0.0.1",
+        "listener 8883 0.0.0.0",
+        "certfile /mosquitto/data/server.pem",
         "allow_anonymous false",
         "plugin /usr/lib/mosquitto_dynamic_security.so",
         "plugin_opt_config_file /mosquitto/data/dynamic-security.json",

@@ -43,6 +43,7 @@ class Ports:
 
     database: int
     broker: int
+    secure: int
     ingest: int
     api: int
     maintenance: int
@@ -116,7 +117,7 @@ def directory() -> Iterator[pathlib.Path]:
 @pytest.fixture(scope="module")
 async def composed(servers: Servers, directory: pathlib.Path) -> AsyncIterator[Composed]:
     """A database and a broker, prepared by the ``migrate`` service."""
-    ports = Ports(*(free_port() for _ in range(5)))
+    ports = Ports(*(free_port() for _ in range(6)))
     key = generate_key()
     secrets = {name: f"{AWKWARD}{name}" for name in required_variables()} | {"ALATAU_API_KEY": key}
     composed = Composed(ports, key, directory, compose({**secrets, "SIMULATED_DEVICES": "52"})["services"])
@@ -141,7 +142,7 @@ def prepare(composed: Composed, superuser_url: str, servers: Servers) -> None:
         for words in prepare_commands():
             if words[0] == "broker-files":
                 words = ["broker-files", str(composed.directory / "broker"), *here]
-                words += ["--port", str(composed.ports.broker)]
+                words += ["--port", str(composed.ports.broker), "--tls-port", str(composed.ports.secure)]
             result = alatau(*(word.replace("$SIMULATED_DEVICES", "52") for word in words))
             assert result.code == 0, result.errors
 

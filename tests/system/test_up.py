@@ -28,7 +28,7 @@ from tests.system.client import ask, districts_that_measure
 pytestmark = pytest.mark.servers
 
 DISTRICTS = {"gate", "golden", "growing", "green"}
-PORTS = ("DATABASE", "MQTT", "INGEST", "API", "MAINTENANCE")
+PORTS = ("DATABASE", "MQTT", "MQTTS", "INGEST", "API", "MAINTENANCE")
 
 
 def processes_of(root: pathlib.Path) -> dict[int, str]:
