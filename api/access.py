@@ -135,7 +135,7 @@ def act(request: Request, caller: Caller, action: str, subject: str | None, **de
 
 
 def address_of(request: Request) -> str:
-    """Return from where a request came; behind a proxy on this machine, what that says of it."""
+    """Return from where a request came; behind a declared proxy, what that says of it."""
     return request.client.host if request.client else "unknown"
 
 

@@ -33,6 +33,9 @@ _OURS = (
     "img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
+# A browser that came by HTTPS once comes by nothing else for a year.
+_YEAR_OF_HTTPS = "max-age=31536000"
+
 
 class Edge:
     """ASGI middleware around everything else."""
@@ -60,6 +63,8 @@ class Edge:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 _add_headers(headers, scope["path"], request_id)
+                if scope["scheme"] == "https":
+                    headers["Strict-Transport-Security"] = _YEAR_OF_HTTPS
                 if rate:
                     headers.update(rate_headers(*rate))
             await send(message)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import signal
 
 import typer
-import uvicorn
 
 from api.app import create_app
 from api.options import ApiOptions, ExportOptions
-from api.serving import serving
+from cli.api_transport import ApiTransport
 from cli.connections import broker_admin, broker_ca, broker_url, database_url
 from cli.process import collect_seldom, configure_logs, configure_metrics
 from cli.settings import load_settings
@@ -27,16 +26,17 @@ def api() -> None:
 
     [dim]Examples:[/]
       alatau api
-      ALATAU_API_HOST=0.0.0.0 ALATAU_API_PORT=80 alatau api
+      ALATAU_TLS_CERTIFICATE=api.pem ALATAU_TLS_KEY=api.key ALATAU_API_HOST=0.0.0.0 alatau api
     """
     configure_logs()
     configure_metrics()
     settings = load_settings()
-    ca = broker_ca(settings)
+    told = settings.mqtt_public_url or broker_url(settings)
+    ca = broker_ca(settings, told)
     options = ApiOptions(
         database_url=database_url(settings, API_ROLE),
         topics=Topics(settings.topic_root),
-        mqtt_url=broker_url(settings),
+        mqtt_url=told,
         mqtt_ca=None if ca is None else str(ca),
         exports=ExportOptions(settings.exports),
     )
@@ -44,5 +44,6 @@ def api() -> None:
     app = create_app(
         options, accounts=broker_admin(settings), on_failure=lambda: signal.raise_signal(signal.SIGTERM)
     )
+    transport = ApiTransport.of(settings)
     collect_seldom()
-    uvicorn.Server(serving(app, host=settings.api_host, port=settings.api_port)).run()
+    transport.serve(app)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pathlib
+import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx2
 
-from cli.connections import stack_environment
+from cli.connections import stack_environment, trusting
 from cli.settings import Settings, SettingsError
 from sensors.errors import AlatauError
 
@@ -28,10 +30,14 @@ class ApiAwayError(ApiError):
 class ApiClient:
     """The API for one command; a context manager."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, trust: ssl.SSLContext | None = None) -> None:
+        """Ask at ``url``, for https:// with ``trust`` in who signed its certificate, else as the system trusts."""
         self._url = url.rstrip("/")
         self._client = httpx2.Client(
-            base_url=f"{self._url}/api/v1/", headers={"X-API-Key": key}, timeout=_TIMEOUT
+            base_url=f"{self._url}/api/v1/",
+            headers={"X-API-Key": key},
+            timeout=_TIMEOUT,
+            verify=True if trust is None else trust,
         )
 
     def __enter__(self) -> ApiClient:
@@ -73,11 +79,21 @@ class ApiClient:
             raise ApiError(f"{self._url} is no address: {error}; check ALATAU_API_URL") from error
         except httpx2.UnsupportedProtocol as error:
             raise ApiError(f"{self._url} is no address: {error}; check ALATAU_API_URL") from error
+        except httpx2.ConnectError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise ApiError(
+                    f"the certificate of {self._url} is not trusted ({error}); set ALATAU_API_CA to the certificate "
+                    "of the authority that signed it"
+                ) from error
+            raise self._is_away(error) from error
         except httpx2.TransportError as error:
-            raise ApiAwayError(
-                f"the API at {self._url} does not answer: {str(error) or type(error).__name__}; start it with "
-                "`./alatau up`, or set ALATAU_API_URL"
-            ) from error
+            raise self._is_away(error) from error
+
+    def _is_away(self, error: httpx2.TransportError) -> ApiAwayError:
+        return ApiAwayError(
+            f"the API at {self._url} does not answer: {str(error) or type(error).__name__}; start it with "
+            "`./alatau up`, or set ALATAU_API_URL"
+        )
 
 
 def _raise_for_problem(response: httpx2.Response) -> None:
@@ -108,4 +124,9 @@ def api_client(settings: Settings) -> ApiClient:
         key = local.get("ALATAU_API_KEY")
     if not key:
         raise SettingsError(f"no key for the API at {url}: set ALATAU_API_KEY")
-    return ApiClient(url, key)
+    authority = settings.api_ca
+    if authority is None and url == local.get("ALATAU_API_URL") and (ours := local.get("ALATAU_API_CA")):
+        authority = pathlib.Path(ours)
+    if authority is None or not url.startswith("https:"):
+        return ApiClient(url, key)
+    return ApiClient(url, key, trusting(authority.expanduser(), "ALATAU_API_CA"))

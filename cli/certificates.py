@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import pathlib
 import socket
+import ssl
 from collections.abc import Sequence
 
 from cli.secrets import write_private
@@ -112,6 +113,24 @@ class ServerCertificate:
             return server_pem(certificate, key, now)
         except StackError as error:
             raise SettingsError(f"{self.certificate_file}, {self.key_file}: {error}") from error
+
+    def context(self) -> ssl.SSLContext:
+        """Return a server's context with it, of TLS 1.2 or later. Raises SettingsError when it can't be used now."""
+        self.read(dt.datetime.now(dt.UTC))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            context.load_cert_chain(self.certificate_file, self.key_file)
+        except OSError as error:
+            raise SettingsError(
+                f"{self.certificate_file}, {self.key_file}: {error}; give a certificate and its key"
+            ) from error
+        return context
+
+    @property
+    def names(self) -> list[str]:
+        """Host names and addresses that it answers to."""
+        return Certificate(self.certificate_file.read_bytes()).names
 
     def state(self) -> tuple[tuple[int, int] | None, ...]:
         """Return what is another after each change of the files."""

@@ -12,13 +12,12 @@ from signal import SIGTERM
 
 from api.passwords import Hashing, generate_password
 from broker.accounts import Service
-from broker.config import SecureListener
-from cli.certificates import server_certificate
 from cli.connections import database_errors, database_url, external_broker, external_database
 from cli.console import Steps
 from cli.correct import user_name
-from cli.local import LocalStack, Ports, Secure
+from cli.local import LocalStack, Ports
 from cli.probes import answers_ok, simulator_state
+from cli.reach import Reach
 from cli.secrets import credential_of
 from cli.settings import Settings
 from cli.supervisor import Server, Supervisor, Worker
@@ -27,7 +26,6 @@ from sensors.errors import CatalogueError
 from sensors.fleet import plan_fleet
 from sensors.kinds import DeviceSpec
 from sensors.topics import Topics
-from stack.addresses import reached_at
 from stack.cluster import running_postmaster
 from stack.ports import require_free
 from stack.process import Program
@@ -61,13 +59,6 @@ class CityOptions:
     simulated: int
 
 
-def secure_broker(settings: Settings) -> Secure:
-    """Return the TLS of the broker that ``up`` starts. Raises SettingsError."""
-    names = reached_at(settings.mqtt_address)
-    certificate = server_certificate(settings, names, dt.datetime.now(dt.UTC))
-    return Secure(SecureListener(settings.mqtts_port, settings.mqtt_address), certificate)
-
-
 class City:
     """Starts everything in order, and stops it in the reverse. Servers named in the environment are used as
     they are."""
@@ -83,13 +74,15 @@ class City:
         self._supervisor = Supervisor(say)
         self._database = external_database(settings)
         self._broker = external_broker(settings)
+        self.reach = Reach(settings, self._broker)
         self.local = LocalStack(
             servers,
             settings.root,
             Ports(settings.database_port, settings.mqtt_port),
             topics=Topics(settings.topic_root),
-            secure=None if self._broker else secure_broker(settings),
+            secure=self.reach.secure,
         )
+        self._renewals: asyncio.Task[None] | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -117,13 +110,17 @@ class City:
                     "broker", self.local.start_broker, self.local.mosquitto.wait, self.local.mosquitto.stop
                 )
                 await self._supervisor.start(broker)
+        renewals = self.reach.renew(self.local.renew_certificate, self._say)
+        self._renewals = asyncio.create_task(renewals, name="up.certificate")
         with steps.step("ingest"):
             probe = answers_ok(self.settings.ingest_port, host=self.settings.ingest_host)
             await self._supervisor.start(
                 self._worker("ingest", self._ingest_environment(), probe, stop_within=30)
             )
         with steps.step("API"):
-            probe = answers_ok(self.settings.api_port, host=self.settings.api_host)
+            probe = answers_ok(
+                self.settings.api_port, host=self.settings.api_host, trust=self.reach.only_the_api
+            )
             await self._supervisor.start(self._worker("api", self._api_environment(), probe, stop_within=10))
         with steps.step("maintenance"):
             probe = answers_ok(self.settings.maintenance_port, host=self.settings.maintenance_host)
@@ -150,6 +147,8 @@ class City:
 
     async def stop(self) -> None:
         """Stop everything, the devices first, the database last."""
+        if self._renewals is not None:
+            self._renewals.cancel()
         await self._supervisor.stop()
 
     async def _start_database(self) -> None:
@@ -265,6 +264,7 @@ class City:
         return {
             "ALATAU_DATABASE_URL": self._database_url(API_ROLE),
             "ALATAU_MQTT_URL": self.mqtt_url,
+            **self.reach.api_environment,
             **admin,
         }
 
@@ -287,17 +287,18 @@ class City:
 
     def _local_urls(self) -> list[str]:
         database = [] if self._database else [self._database_url(API_ROLE)]
-        return database if self._broker else [*database, self.mqtt_url]
+        return database if self._broker else [*database, self.mqtt_url, self.reach.mqtt_url]
 
     # -- for people -------------------------------------------------------------------------------
 
     def environment(self) -> dict[str, str]:
         """Return what a person or a program needs to use the city."""
         secrets = self.local.secrets
+        authorities = {"ALATAU_MQTT_CA": self.reach.mqtt_ca, "ALATAU_API_CA": self.reach.api_ca}
         return {
-            "ALATAU_API_URL": f"http://{self.settings.api_host}:{self.settings.api_port}",
+            "ALATAU_API_URL": self.reach.api_url,
             "ALATAU_API_KEY": secrets.api_key,
-            "ALATAU_MQTT_URL": self.mqtt_url,
+            "ALATAU_MQTT_URL": self.reach.mqtt_url,
             "ALATAU_DEVICE_ID": SAMPLE_DEVICE,
             "ALATAU_DEVICE_SECRET": secrets.sample_device_secret,
             "ALATAU_DATABASE_URL": self._database_url(API_ROLE),
@@ -308,5 +309,7 @@ class City:
             "ALATAU_INGEST_PORT": str(self.settings.ingest_port),
             "ALATAU_MAINTENANCE_PORT": str(self.settings.maintenance_port),
             "ALATAU_MQTT_PORT": str(self.settings.mqtt_port),
+            "ALATAU_MQTTS_PORT": str(self.settings.mqtts_port),
             "ALATAU_DATABASE_PORT": str(self.settings.database_port),
+            **{name: str(path) for name, path in authorities.items() if path is not None},
         }

@@ -73,17 +73,25 @@ def broker_url(settings: Settings) -> str:
     return settings.mqtt_url or f"mqtt://127.0.0.1:{settings.mqtt_port}"
 
 
-def broker_ca(settings: Settings) -> pathlib.Path | None:
-    """Return the file of the authority to trust, None for the system's or without TLS. Raises SettingsError."""
-    if settings.mqtt_ca is None or urllib.parse.urlsplit(broker_url(settings)).scheme != "mqtts":
+def broker_ca(settings: Settings, url: str | None = None) -> pathlib.Path | None:
+    """Return the file of the authority to trust, None for the system's or without TLS. Raises SettingsError.
+
+    Of the broker that is connected to, or of another address of it.
+    """
+    if settings.mqtt_ca is None or urllib.parse.urlsplit(url or broker_url(settings)).scheme != "mqtts":
         return None
     path = settings.mqtt_ca.expanduser().absolute()
+    trusting(path, "ALATAU_MQTT_CA")
+    return path
+
+
+def trusting(authority: pathlib.Path, setting: str) -> ssl.SSLContext:
+    """Return how to connect with trust in an authority alone. Raises SettingsError that names the setting."""
     try:
-        ssl.create_default_context(cafile=path)
+        return ssl.create_default_context(cafile=authority)
     except OSError as error:
         why = error.strerror or str(error)
-        raise SettingsError(f"ALATAU_MQTT_CA: {path}: {why}; give a file of PEM certificates") from error
-    return path
+        raise SettingsError(f"{setting}: {authority}: {why}; give a file of PEM certificates") from error
 
 
 def broker_account(settings: Settings, service: Service) -> tuple[str, str]:

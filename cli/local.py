@@ -13,6 +13,7 @@ from broker.config import BrokerOptions, SecureListener, write_broker_files, wri
 from broker.secrets import hash_secret
 from cli.certificates import ServerCertificate
 from cli.secrets import StackSecrets, ensure_secrets
+from cli.settings import SettingsError
 from sensors.catalogue import CityFile
 from sensors.topics import Topics
 from stack.accounts import server_account
@@ -154,7 +155,7 @@ class LocalStack:
         claim(self._broker_options.data_dir, self._broker_account)
         services = {service: hash_secret(self.secrets.services[service]) for service in Service}
         write_broker_files(self._broker_options, self.topics, services, devices.items())
-        self._write_certificate()
+        self._write_certificate_if_good()
         await self.mosquitto.start()
 
     def renew_certificate(self) -> None:
@@ -166,6 +167,14 @@ class LocalStack:
         # A copy, because the broker may run as another account than we.
         if self._certificate is not None:
             write_certificate(self._broker_options, self._certificate.read(dt.datetime.now(dt.UTC)))
+
+    def _write_certificate_if_good(self) -> None:
+        try:
+            self._write_certificate()
+        except SettingsError:
+            # A new one that is of no use keeps no broker down that has had one.
+            if not self._broker_options.server_file.exists():
+                raise
 
     async def stop(self) -> None:
         """Stop the broker, then the database."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
+import ssl
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -17,13 +18,18 @@ def address_of(host: str) -> str:
     return _EVERYWHERE.get(host, host)
 
 
-def answers_ok(port: int, path: str = "/readyz", host: str = "127.0.0.1") -> Callable[[], Awaitable[bool]]:
-    """Return a probe that asks an HTTP port of this machine, and takes 200 for yes."""
+def answers_ok(
+    port: int,
+    path: str = "/readyz",
+    host: str = "127.0.0.1",
+    trust: Callable[[], ssl.SSLContext | None] = lambda: None,
+) -> Callable[[], Awaitable[bool]]:
+    """Return a probe that asks an HTTP port of this machine, by TLS where ``trust`` says so, and takes 200 for yes."""
 
     async def probe() -> bool:
         try:
             async with asyncio.timeout(2):
-                reader, writer = await asyncio.open_connection(address_of(host), port)
+                reader, writer = await asyncio.open_connection(address_of(host), port, ssl=trust())
                 try:
                     writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
                     status = await reader.readline()

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     mqtt_ca: pathlib.Path | None = pydantic.Field(
         None, description="Certificate of the authority to trust with mqtts://, PEM; else the system's."
     )
+    mqtt_public_url: str | None = pydantic.Field(
+        None, description="Address of the broker that devices are told; else the same."
+    )
     mqtt_username: str | None = pydantic.Field(None, description="Account of this process at the broker.")
     mqtt_password: str | None = pydantic.Field(None, description="Its password.")
     device_id: str | None = pydantic.Field(None, description="Device that `alatau publish` speaks for.")
@@ -49,6 +52,9 @@ class Settings(BaseSettings):
     broker_simulator_password: str | None = pydantic.Field(None, description="Password of alatau-simulator.")
     topic_root: str = pydantic.Field("alatau/v1", description="First levels of every topic.")
     api_host: str = pydantic.Field("127.0.0.1", description="Address the API listens on.")
+    api_proxy: str = pydantic.Field(
+        "", description="Addresses of a proxy in front of the API that speaks TLS, and that it believes."
+    )
     api_port: int = pydantic.Field(8000, description="Port of the API.")
     mqtt_port: int = pydantic.Field(1883, description="Port of the broker that `alatau up` starts.")
     mqtt_address: str = pydantic.Field(
@@ -71,6 +77,9 @@ class Settings(BaseSettings):
     )
     api_url: str | None = pydantic.Field(
         None, description="Address of the API that `alatau query` and `alatau export` ask."
+    )
+    api_ca: pathlib.Path | None = pydantic.Field(
+        None, description="Certificate of the authority to trust with its https://, PEM; else the system's."
     )
     api_key: str | None = pydantic.Field(
         None, description="API key that they send, and that `alatau migrate` stores, if given."

@@ -8,6 +8,7 @@ import datetime as dt
 import os
 import pathlib
 import shlex
+import urllib.parse
 from typing import Annotated, Any
 
 import orjson
@@ -125,12 +126,15 @@ def write_environment(root: pathlib.Path, environment: dict[str, str]) -> None:
 def first_reading_command(city: City) -> str:
     """Return a line that sends a reading of the sample device with the client that comes with the broker."""
     topic = Topics(city.settings.topic_root).of(SAMPLE_DEVICE, Channel.TELEMETRY)
-    url = city.mqtt_url.removeprefix("mqtt://")
-    host, _, port = url.partition(":")
+    url = urllib.parse.urlsplit(city.reach.mqtt_url)
+    place = f"-h {url.hostname} -p {url.port or (8883 if url.scheme == 'mqtts' else 1883)}"
+    if url.scheme == "mqtts":
+        authority = city.reach.mqtt_ca
+        place += f" --cafile {shlex.quote(str(authority))}" if authority else " --tls-use-os-certs"
     client = city.servers.mosquitto_pub
     secret = city.local.secrets.sample_device_secret
     return (
-        f"{client} -h {host} -p {port} -V 5 -q 1 -i {SAMPLE_DEVICE} -u {SAMPLE_DEVICE} -P {secret} "
+        f"{client} {place} -V 5 -q 1 -i {SAMPLE_DEVICE} -u {SAMPLE_DEVICE} -P {secret} "
         f'-t {topic} -m \'{{"pm2_5": 12.5, "temperature": -3.1}}\''
     )
 
@@ -153,8 +157,11 @@ def _print_ready(city: City, environment: dict[str, str], password: str | None, 
             ready["admin_password"] = password
         answers.print(orjson.dumps(ready).decode(), soft_wrap=True, markup=False)
         return
+    authority = (
+        f" --cacert {shlex.quote(environment['ALATAU_API_CA'])}" if "ALATAU_API_CA" in environment else ""
+    )
     query = (
-        f"curl -H 'X-API-Key: {key}' \\\n"
+        f"curl{authority} -H 'X-API-Key: {key}' \\\n"
         f"  '{url}/api/v1/series?metric=pm2_5&group_by=district&step=PT5M&start=-PT1H'"
     )
     answers.print(

@@ -32,6 +32,7 @@ class MosquittoServer:
         self._log = log
         self._account = server_account(self._config_file.parent)
         self._child: Child | None = None
+        self._ready = False
 
     @property
     def port(self) -> int:
@@ -65,11 +66,15 @@ class MosquittoServer:
         except BaseException:
             await self.stop()
             raise
+        self._ready = True
 
     def reload(self) -> None:
-        """Have the broker read its configuration, password and access files again; sessions stay."""
-        if self._child is None:
-            raise RuntimeError("the broker was not started")
+        """Have the broker read its configuration, access files and certificate again; sessions stay.
+
+        One that does not run or is being started reads them then anyway, and would end of the signal.
+        """
+        if self._child is None or not self._ready:
+            return
         lend(self._config_file.parent, self._account)
         self._child.send(SIGHUP)
 
@@ -81,6 +86,7 @@ class MosquittoServer:
     async def stop(self) -> None:
         """Stop, and return when the broker has written its persistence and ended."""
         if self._child is not None:
+            self._ready = False
             await self._child.stop((SIGTERM, STOP_TIMEOUT))
             self._child = None
 

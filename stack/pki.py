@@ -102,7 +102,8 @@ class Certificate:
         try:
             found = self._certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except x509.ExtensionNotFound:
-            return [str(self._certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)]
+            found_names = self._certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+            return [str(name.value) for name in found_names]
         return [str(name.value) for name in found]
 
     @property
