@@ -22,7 +22,8 @@ FROM python:3.11.14-slim-bookworm
 COPY --from=build /opt/alatau /opt/alatau
 COPY --chmod=755 deploy/prepare.sh /opt/alatau/bin/alatau-prepare
 # A new volume mounted here takes the directory's owner: the user that the broker's image runs as, and our own.
-RUN install -d -o 1883 -g 1883 -m 700 /broker \
+RUN install -d -o 1883 -g 1883 -m 700 /broker /certificates \
+    && install -d -o 1883 -g 1883 -m 755 /trust \
     && install -d -o 10001 -g 10001 -m 700 /exports \
     && useradd --system --uid 10001 --no-create-home alatau
 ENV PATH=/opt/alatau/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1

@@ -31,6 +31,7 @@ def api() -> None:
     configure_logs()
     configure_metrics()
     settings = load_settings()
+    transport = ApiTransport.of(settings)
     told = settings.mqtt_public_url or broker_url(settings)
     ca = broker_ca(settings, told)
     options = ApiOptions(
@@ -44,6 +45,5 @@ def api() -> None:
     app = create_app(
         options, accounts=broker_admin(settings), on_failure=lambda: signal.raise_signal(signal.SIGTERM)
     )
-    transport = ApiTransport.of(settings)
     collect_seldom()
     transport.serve(app)

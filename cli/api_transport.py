@@ -9,9 +9,11 @@ import ipaddress
 import signal
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import structlog
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 
 from api.serving import serving
@@ -31,6 +33,7 @@ class ApiTransport:
     port: int
     proxies: list[str]
     handshakes: Handshakes | None
+    handshake_seconds: float = 10.0  # before which a connection is in no other limit
 
     @classmethod
     def of(cls, settings: Settings) -> ApiTransport:
@@ -64,9 +67,9 @@ class ApiTransport:
     def serve(self, app: FastAPI) -> None:
         """Serve until a signal, and take up a renewed certificate meanwhile. Exits with 3 if it can't listen."""
         server = uvicorn.Server(self.configuration(app))
-        loop = asyncio.Runner(loop_factory=server.config.get_loop_factory())
-        with contextlib.suppress(KeyboardInterrupt), loop:
-            loop.run(self._serve(server))
+        runner = asyncio.Runner(loop_factory=lambda: _Loop(self.handshake_seconds))
+        with contextlib.suppress(KeyboardInterrupt), runner:
+            runner.run(self._serve(server))
         if not server.started:
             sys.exit(3)
 
@@ -81,6 +84,21 @@ class ApiTransport:
                 await server.serve()
         finally:
             watch.cancel()
+
+
+class _Loop(uvloop.Loop):
+    """Waits for the handshake of a connection as long as is said; uvicorn lets it wait for a minute."""
+
+    def __init__(self, handshake_seconds: float) -> None:
+        super().__init__()
+        self._handshake_seconds = handshake_seconds
+
+    async def create_server(  # type: ignore[override]  # which has overloads
+        self, *arguments: Any, **more: Any
+    ) -> asyncio.AbstractServer:
+        if more.get("ssl") is not None:
+            more["ssl_handshake_timeout"] = self._handshake_seconds
+        return await super().create_server(*arguments, **more)
 
 
 @contextlib.contextmanager

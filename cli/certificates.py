@@ -100,6 +100,9 @@ class ServerCertificate:
     certificate_file: pathlib.Path
     key_file: pathlib.Path
 
+    def __str__(self) -> str:
+        return ", ".join(dict.fromkeys(map(str, (self.certificate_file, self.key_file))))
+
     def read(self, now: dt.datetime) -> bytes:
         """Return key and chain as one PEM. Raises SettingsError when they can't be used now."""
         try:
@@ -112,7 +115,7 @@ class ServerCertificate:
         try:
             return server_pem(certificate, key, now)
         except StackError as error:
-            raise SettingsError(f"{self.certificate_file}, {self.key_file}: {error}") from error
+            raise SettingsError(f"{self}: {error.message} {error.remedy}") from error
 
     def context(self) -> ssl.SSLContext:
         """Return a server's context with it, of TLS 1.2 or later. Raises SettingsError when it can't be used now."""
@@ -122,9 +125,7 @@ class ServerCertificate:
         try:
             context.load_cert_chain(self.certificate_file, self.key_file)
         except OSError as error:
-            raise SettingsError(
-                f"{self.certificate_file}, {self.key_file}: {error}; give a certificate and its key"
-            ) from error
+            raise SettingsError(f"{self}: {error}; give a certificate and its key") from error
         return context
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 import pathlib
 import shutil
@@ -12,10 +13,11 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from cli.certificates import certificate_store, supplied_certificate
 from cli.connections import database_url, external_database
 from cli.console import answers
 from cli.locking import is_running, provisioned_prefix
-from cli.settings import Settings, load_settings
+from cli.settings import Settings, SettingsError, load_settings
 from stack.accounts import server_account
 from stack.checks import Check, run_checks
 from stack.cluster import remove_data
@@ -23,6 +25,7 @@ from stack.errors import StackError
 from stack.layout import place_data
 from stack.locks import unused
 from stack.ownership import remove
+from stack.pki import Certificate
 from storage.database import API_ROLE, connect, read_edition
 from storage.errors import PermanentError, classify
 
@@ -47,6 +50,7 @@ def doctor() -> None:
     ports = {} if running else _ports(settings)
     checks = run_checks(os.environ, settings.root / "database", ports)
     checks.append(Check("city", "ok", "running" if running else "not running", ""))
+    checks.extend(_certificate(settings))
     if running or external_database(settings):
         checks.append(asyncio.run(_database(settings)))
     for check in checks:
@@ -67,6 +71,23 @@ def _ports(settings: Settings) -> dict[str, int]:
         "ALATAU_INGEST_PORT": settings.ingest_port,
         "ALATAU_MAINTENANCE_PORT": settings.maintenance_port,
     }
+
+
+def _certificate(settings: Settings) -> list[Check]:
+    """Look at the certificate of broker and API; one of ours `up` makes, and renews in time."""
+    name, file = "certificate", certificate_store(settings).server_file
+    try:
+        if (supplied := supplied_certificate(settings)) is not None:
+            supplied.read(dt.datetime.now(dt.UTC))
+            file = supplied.certificate_file
+        elif not file.exists():
+            return []
+        certificate = Certificate(file.read_bytes())
+    except SettingsError as error:
+        return [Check(name, "problem", str(error))]
+    except StackError as error:
+        return [Check(name, "problem", error.message, error.remedy)]
+    return [Check(name, "ok", f"until {certificate.expires:%Y-%m-%d}, of {', '.join(certificate.names)}")]
 
 
 async def _database(settings: Settings) -> Check:

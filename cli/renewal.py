@@ -11,7 +11,7 @@ from cli.settings import SettingsError
 from stack.errors import StackError
 
 # Looking costs two questions to the file system.
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 2.0
 
 
 class Renewal:

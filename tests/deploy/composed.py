@@ -56,6 +56,11 @@ def prepare_commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("alatau ")]
 
 
+def broker_files_command() -> list[str]:
+    """Return the words of the one that writes what the broker reads, which is the last."""
+    return prepare_commands()[-1]
+
+
 def our_commands() -> list[list[str]]:
     """Return the words of every command that any service runs in our image."""
     settings = dict.fromkeys(required_variables(), "x")

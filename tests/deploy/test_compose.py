@@ -20,7 +20,15 @@ from ingest.options import IngestOptions
 from stack.postgres_settings import settings as postgres_settings
 from storage.database import OLDEST_TIMESCALEDB
 from tests.cli.command import Alatau
-from tests.deploy.composed import PROJECT, TEXT, compose, our_commands, prepare_commands, required_variables
+from tests.deploy.composed import (
+    PROJECT,
+    TEXT,
+    broker_files_command,
+    compose,
+    our_commands,
+    prepare_commands,
+    required_variables,
+)
 
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
 DOCKERFILE = (PROJECT / "Dockerfile").read_text()
@@ -58,30 +66,62 @@ def test_a_command_that_is_not_ours_would_be_found(words: list[str]) -> None:
 
 
 def test_migrate_prepares_everything_that_the_services_need() -> None:
-    assert [" ".join(words[:2]) for words in prepare_commands()][:3] == [
+    assert [" ".join(words[:2]) for words in prepare_commands()] == [
+        "pki server",
         "migrate",
         "catalog apply",
         "device add",
+        "broker-files /broker",
     ]
-    assert prepare_commands()[3][0] == "broker-files"
     assert "prepare.sh /opt/alatau/bin/alatau-prepare" in DOCKERFILE
     assert SERVICES["migrate"]["command"] == ["alatau-prepare"]
     assert (PROJECT / "deploy/prepare.sh").stat().st_mode & stat.S_IXUSR
 
 
 def test_the_broker_reads_what_migrate_wrote() -> None:
-    words = prepare_commands()[3]
+    words = broker_files_command()
     written, seen = words[1], words[words.index("--seen-as") + 1]
-    assert SERVICES["migrate"]["volumes"] == [f"broker:{written}"]
+    assert f"broker:{written}" in SERVICES["migrate"]["volumes"]
     assert SERVICES["broker"]["volumes"] == [f"broker:{seen}"]
     assert f"{seen}/mosquitto.conf" in SERVICES["broker"]["command"]
     assert SERVICES["broker"]["user"] == SERVICES["migrate"]["user"] == "1883:1883"
-    assert f"install -d -o 1883 -g 1883 -m 700 {written}" in DOCKERFILE
+    assert f"install -d -o 1883 -g 1883 -m 700 {written} " in DOCKERFILE
+
+
+def test_every_service_speaks_tls_to_the_broker_and_trusts_the_authority_that_migrate_made() -> None:
+    migrate = SERVICES["migrate"]["environment"]
+    directory, authority = migrate["ALATAU_DATA_DIR"], migrate["ALATAU_MQTT_CA"]
+    place = str(pathlib.PurePosixPath(authority).parent)
+    assert {f"certificates:{directory}", f"trust:{place}"} <= set(SERVICES["migrate"]["volumes"])
+    assert f"-m 700 /broker {directory} " in DOCKERFILE
+    assert f"install -d -o 1883 -g 1883 -m 755 {place} " in DOCKERFILE
+    script = (PROJECT / "deploy/prepare.sh").read_text()
+    assert 'install -m 644 "$ALATAU_DATA_DIR/pki/ca.pem" "$ALATAU_MQTT_CA"' in script
+    assert prepare_commands()[0] == ["pki", "server", "--name", "broker"]
+    for name, service in SERVICES.items():
+        if (url := service.get("environment", {}).get("ALATAU_MQTT_URL")) is not None:
+            assert url == "mqtts://broker:8883"
+            assert service["environment"]["ALATAU_MQTT_CA"] == authority
+            assert name == "migrate" or f"trust:{place}:ro" in service["volumes"]
+    # The authority's key, and the broker's, are for those who need them.
+    for volume, users in (("certificates:", {"migrate"}), ("broker:", {"migrate", "broker"})):
+        mounted = {
+            name for name, s in SERVICES.items() if any(v.startswith(volume) for v in s.get("volumes", []))
+        }
+        assert mounted == users
+
+
+def test_the_broker_is_published_with_tls_only() -> None:
+    assert SERVICES["broker"]["ports"] == [
+        "${ALATAU_MQTT_ADDRESS:-127.0.0.1}:${ALATAU_MQTTS_PORT:-8883}:8883"
+    ]
+    # Other ports are those of plain text, on the loopback address of the container.
+    assert not {"--address", "--port", "--tls-port"} & set(broker_files_command())
 
 
 def test_exported_files_are_kept_where_the_api_may_write() -> None:
     directory = SERVICES["api"]["environment"]["ALATAU_EXPORT_DIR"]
-    assert SERVICES["api"]["volumes"] == [f"exports:{directory}"]
+    assert f"exports:{directory}" in SERVICES["api"]["volumes"]
     (user,) = re.findall(r"^USER (\d+):\d+$", DOCKERFILE, re.MULTILINE)
     assert f"install -d -o {user} -g {user} -m 700 {directory}" in DOCKERFILE
 
@@ -114,8 +154,10 @@ def test_no_secret_is_written_down() -> None:
 
 
 def test_every_port_is_published_on_loopback_only() -> None:
-    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(published) == 5
+    published = [
+        port for name, service in SERVICES.items() for port in service.get("ports", []) if name != "broker"
+    ]
+    assert len(published) == 4
     assert all(re.fullmatch(r"127\.0\.0\.1:\$\{ALATAU_\w+_PORT:-\d+\}:\d+", port) for port in published)
 
 

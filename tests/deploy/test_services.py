@@ -52,7 +52,7 @@ class Ports:
         """Return a text of the file with the services' places as they are here."""
         for there, here in (
             ("database:5432", f"127.0.0.1:{self.database}"),
-            ("broker:1883", f"127.0.0.1:{self.broker}"),
+            ("broker:8883", f"localhost:{self.secure}"),
             ("8001", str(self.ingest)),
             ("8000", str(self.api)),
             ("8090", str(self.maintenance)),
@@ -75,7 +75,12 @@ class Composed:
         """Return the variables of a service."""
         given = self.services[service]["environment"]
         assert isinstance(given, dict)
-        return {name: self.ports.moved(str(value)) for name, value in given.items()}
+        moved = {name: self.ports.moved(str(value)) for name, value in given.items()}
+        return {**moved, "ALATAU_DATA_DIR": str(self.directory), "ALATAU_MQTT_CA": str(self.authority)}
+
+    @property
+    def authority(self) -> pathlib.Path:
+        return self.directory / "pki/ca.pem"
 
     @contextlib.contextmanager
     def running(self, service: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -85,7 +90,7 @@ class Composed:
         process = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-P", "-m", "cli", *words[1:]],
             cwd=PROJECT,
-            env=clean_environment({**self.environment(service), "ALATAU_DATA_DIR": str(self.directory)}),
+            env=clean_environment(self.environment(service)),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -136,7 +141,7 @@ def prepare(composed: Composed, superuser_url: str, servers: Servers) -> None:
     environment = composed.environment("migrate")
     environment.pop("PGPASSWORD")
     environment["ALATAU_DATABASE_SUPERUSER_URL"] = superuser_url
-    alatau = Alatau({**environment, "ALATAU_DATA_DIR": str(composed.directory)})
+    alatau = Alatau(environment)
     here = ["--plugin", str(servers.dynamic_security_plugin), "--address", "127.0.0.1"]
     for _ in range(2):
         for words in prepare_commands():
