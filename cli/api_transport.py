@@ -67,7 +67,7 @@ class ApiTransport:
     def serve(self, app: FastAPI) -> None:
         """Serve until a signal, and take up a renewed certificate meanwhile. Exits with 3 if it can't listen."""
         server = uvicorn.Server(self.configuration(app))
-        runner = asyncio.Runner(loop_factory=lambda: _Loop(self.handshake_seconds))
+        runner = asyncio.Runner(loop_factory=lambda: HandshakeLoop(self.handshake_seconds))
         with contextlib.suppress(KeyboardInterrupt), runner:
             runner.run(self._serve(server))
         if not server.started:
@@ -86,7 +86,7 @@ class ApiTransport:
             watch.cancel()
 
 
-class _Loop(uvloop.Loop):
+class HandshakeLoop(uvloop.Loop):
     """Waits for the handshake of a connection as long as is said; uvicorn lets it wait for a minute."""
 
     def __init__(self, handshake_seconds: float) -> None:

@@ -43,6 +43,18 @@ def test_a_database_that_is_away_is_a_problem_with_its_remedy(bare: Alatau, port
     assert "→ start it, or correct ALATAU_DATABASE_URL" in result.out
 
 
+def test_a_certificate_that_is_of_no_use_is_a_problem_with_its_remedy(
+    bare: Alatau, ports: dict[str, str]
+) -> None:
+    assert bare("pki", "server").code == 0
+    server = f"{bare.settings['ALATAU_DATA_DIR']}/pki/server.pem"
+    authority = f"{bare.settings['ALATAU_DATA_DIR']}/pki/ca.pem"
+    assert "✓ certificate until " in bare("doctor", **ports).out
+    result = bare("doctor", ALATAU_TLS_CERTIFICATE=authority, ALATAU_TLS_KEY=server, **ports)
+    assert result.code == 1
+    assert "do not belong together. Give the key that it was made for." in result.out
+
+
 def test_a_running_city_is_not_removed(bare: Alatau) -> None:
     root = pathlib.Path(bare.settings["ALATAU_DATA_DIR"])
     with only_one(root):

@@ -167,7 +167,7 @@ async def test_readings_flow_from_the_simulated_city_to_the_api(composed: Compos
         assert composed.health("ingest") == composed.health("api") == 0
         with composed.running("simulate"):
             deadline = time.monotonic() + 30
-            where = composed.ports.api, composed.key
+            where = f"http://127.0.0.1:{composed.ports.api}", composed.key
             while len(await asyncio.to_thread(districts_that_measure, *where)) < 4:
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.1)

@@ -9,9 +9,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from stack.errors import StackError
-from stack.pki import LIFE, Authority, Certificate
+from stack.pki import LIFE, Authority, Certificate, server_pem
 
 NOW = dt.datetime.now(dt.UTC)
 
@@ -104,3 +105,30 @@ def test_a_certificate_is_due_when_less_than_a_third_of_its_life_is_left(authori
     certificate = Certificate(authority.issue_server(["mqtt.city"], NOW))
     assert not certificate.is_due(NOW + LIFE * 0.66)
     assert certificate.is_due(NOW + LIFE * 0.67)
+
+
+def test_a_server_s_files_are_joined_to_what_a_server_can_load(tmp_path: Path) -> None:
+    authority = Authority.create("test", NOW)
+    both = authority.issue_server(["localhost"], NOW)
+    joined = server_pem(both + authority.certificate, both, NOW)
+    shake_hands(authority.certificate, joined, "localhost", tmp_path)
+    assert joined.count(b"BEGIN CERTIFICATE") == 2
+    assert joined.count(b"BEGIN PRIVATE KEY") == 1
+
+
+def test_what_a_server_can_not_use_is_refused_with_what_to_do() -> None:
+    authority = Authority.create("test", NOW)
+    pem, other = (authority.issue_server(["localhost"], NOW) for _ in range(2))
+    key = serialization.load_pem_private_key(pem, password=None)
+    secret = serialization.BestAvailableEncryption(b"secret")
+    encrypted = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, secret)
+    for certificate, private, time, why in (
+        (b"", pem, NOW, "The certificate is not PEM"),
+        (pem, authority.certificate, NOW, "not a private key"),
+        (pem, encrypted, NOW, "encrypted.*Decrypt it"),
+        (pem, other, NOW, "do not belong together.*Give the key"),
+        (pem, pem, NOW + LIFE, "is valid from .* only.*Renew it"),
+        (pem, pem, NOW - LIFE, "is valid from .* only.*set the clock right"),
+    ):
+        with pytest.raises(StackError, match=f"(?s){why}"):
+            server_pem(certificate, private, time)

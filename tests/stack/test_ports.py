@@ -38,3 +38,10 @@ async def test_taken_port_is_explained(listener: int) -> None:
 
 async def test_nobody_answers_on_a_free_port() -> None:
     assert not await accepts_connections(free_port())
+
+
+def test_a_port_is_free_by_address_and_one_of_another_machine_is_told(listener: int) -> None:
+    assert is_free(listener, "127.0.0.2")
+    for address in ("192.0.2.77", "no address"):
+        with pytest.raises(StackError, match=f'"{address}" is no address of this machine'):
+            require_free(listener, "the broker", address)

@@ -20,14 +20,17 @@ import httpx2
 import orjson
 import pytest
 
+from stack.pki import Certificate
 from stack.ports import free_port
 from stack.servers import Servers
 from tests.cli.command import start
+from tests.served import shown, trusting, until_shown
 from tests.system.client import ask, districts_that_measure
 
 pytestmark = pytest.mark.servers
 
 DISTRICTS = {"gate", "golden", "growing", "green"}
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - TLS only
 PORTS = ("DATABASE", "MQTT", "MQTTS", "INGEST", "API", "MAINTENANCE")
 
 
@@ -58,6 +61,7 @@ class City:
     ready: dict[str, str] = dataclasses.field(default_factory=dict)
     admin_password: str = ""
     process: subprocess.Popen[bytes] | None = None
+    more: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def root(self) -> pathlib.Path:
@@ -66,7 +70,7 @@ class City:
     @property
     def settings(self) -> dict[str, str]:
         ports = {f"ALATAU_{name}_PORT": str(port) for name, port in self.ports.items()}
-        return {"ALATAU_DATA_DIR": str(self.root), **ports}
+        return {"ALATAU_DATA_DIR": str(self.root), **ports, **self.more}
 
     async def start(self) -> float:
         """Start, and return after how many seconds the ready line came."""
@@ -90,12 +94,14 @@ class City:
         return errors.decode()
 
     async def ask(self, path: str) -> Any:
-        return await asyncio.to_thread(ask, self.ports["API"], self.ready["ALATAU_API_KEY"], path)
+        return await asyncio.to_thread(ask, *self._api, path, self.ready.get("ALATAU_API_CA"))
 
     async def districts(self) -> set[str]:
-        return await asyncio.to_thread(
-            districts_that_measure, self.ports["API"], self.ready["ALATAU_API_KEY"]
-        )
+        return await asyncio.to_thread(districts_that_measure, *self._api, self.ready.get("ALATAU_API_CA"))
+
+    @property
+    def _api(self) -> tuple[str, str]:
+        return self.ready["ALATAU_API_URL"], self.ready["ALATAU_API_KEY"]
 
     async def readings(self) -> int:
         return len((await self.ask("/api/v1/readings?device=sample-air-1"))["time"])
@@ -171,7 +177,8 @@ async def test_what_was_printed_is_in_a_private_file_to_be_sourced(city: City) -
 
 async def test_the_admin_of_the_first_start_signs_in_and_the_password_is_kept_nowhere(city: City) -> None:
     body = {"name": "admin", "password": city.admin_password}
-    async with httpx2.AsyncClient(base_url=city.ready["ALATAU_API_URL"]) as browser:
+    trust = trusting(pathlib.Path(city.ready["ALATAU_API_CA"]))
+    async with httpx2.AsyncClient(base_url=city.ready["ALATAU_API_URL"], verify=trust) as browser:
         assert (await browser.post("/api/v1/session", json=body)).status_code == 201
         assert (await browser.get("/api/v1/users")).json()["users"][0]["role"] == "admin"
     files = [path for path in city.root.rglob("*") if path.is_file() and "database" not in path.parts]
@@ -208,6 +215,28 @@ async def test_stopping_leaves_no_process_and_starting_again_keeps_the_data(city
     assert "admin_password" not in city.ready  # it is printed once
     assert await city.readings() >= count
     assert await city.districts() == DISTRICTS
+
+
+async def test_a_network_reaches_it_by_tls_alone_and_a_renewed_certificate_is_taken_up(city: City) -> None:
+    await city.stop()
+    city.more = {"ALATAU_MQTT_ADDRESS": EVERYWHERE, "ALATAU_API_HOST": EVERYWHERE}
+    await city.start()
+    before = await city.readings()  # asks by https
+    assert "--cafile" in city.ready["first_reading"]
+    await city.send_first_reading()
+    await until_stored(city, before + 1, seconds=5)
+    for port in (city.ports["MQTTS"], city.ports["API"]):
+        _, connection = await asyncio.open_connection("127.0.0.2", port)
+        connection.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.2", city.ports["MQTT"])
+
+    renewing = start("pki", "server", "--name", "renewed.city", ALATAU_DATA_DIR=str(city.root))
+    await asyncio.to_thread(renewing.communicate, timeout=30)
+    trust = trusting(pathlib.Path(city.ready["ALATAU_API_CA"]))
+    served = Certificate((city.root / "pki/server.pem").read_bytes()).fingerprint.replace(":", "")
+    for port in (city.ports["MQTTS"], city.ports["API"]):
+        await asyncio.to_thread(until_shown, port, trust, served)
 
 
 @pytest.mark.parametrize("name", PORTS)
