@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import ssl
 
@@ -50,3 +51,8 @@ def test_old_versions_of_tls_are_refused(broker: Broker, version: str) -> None:
     trust = trusting(broker.store.authority_file, version)
     with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
         shown(secure_port(broker), trust)
+
+
+async def test_plain_text_is_refused_at_every_address_but_one(broker: Broker) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.2", broker.port)

@@ -24,7 +24,7 @@ from stack.pki import Certificate
 from stack.ports import free_port
 from stack.servers import Servers
 from tests.cli.command import start
-from tests.served import shown, trusting, until_shown
+from tests.served import trusting, until_shown
 from tests.system.client import ask, districts_that_measure
 
 pytestmark = pytest.mark.servers
@@ -129,7 +129,7 @@ def directory(servers: Servers) -> Iterator[pathlib.Path]:
 
 @pytest.fixture(scope="module")
 async def city(directory: pathlib.Path) -> AsyncIterator[City]:
-    city = City(directory)
+    city = City(directory, more={"ALATAU_MQTT_ADDRESS": EVERYWHERE, "ALATAU_API_HOST": EVERYWHERE})
     try:
         print(f"\nfirst start: ready after {await city.start():.1f} s")
         yield city
@@ -185,6 +185,27 @@ async def test_the_admin_of_the_first_start_signs_in_and_the_password_is_kept_no
     assert not [path for path in files if body["password"].encode() in path.read_bytes()]
 
 
+async def test_a_network_reaches_it_by_tls_alone_and_a_renewed_certificate_is_taken_up(city: City) -> None:
+    assert city.ready["ALATAU_MQTT_URL"].startswith("mqtts://")
+    assert city.ready["ALATAU_API_URL"].startswith("https://")
+    # Of this machine, and not the one address: so is every address of a network.
+    for port in (city.ports["MQTTS"], city.ports["API"]):
+        _, connection = await asyncio.open_connection("127.0.0.2", port)
+        connection.close()
+        await connection.wait_closed()
+    for port in (city.ports["MQTT"], city.ports["DATABASE"]):
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.2", port)
+
+    renewing = start("pki", "server", "--name", "renewed.city", ALATAU_DATA_DIR=str(city.root))
+    await asyncio.to_thread(renewing.communicate, timeout=30)
+    served = Certificate((city.root / "pki/server.pem").read_bytes())
+    assert "renewed.city" in served.names
+    for port, authority in ((city.ports["MQTTS"], "ALATAU_MQTT_CA"), (city.ports["API"], "ALATAU_API_CA")):
+        trust = trusting(pathlib.Path(city.ready[authority]))
+        await asyncio.to_thread(until_shown, port, trust, served.fingerprint.replace(":", ""))
+
+
 async def test_a_killed_worker_is_replaced_and_nothing_is_missed(city: City) -> None:
     before, worker = await city.readings(), city.ingest()
     assert worker is not None
@@ -215,28 +236,6 @@ async def test_stopping_leaves_no_process_and_starting_again_keeps_the_data(city
     assert "admin_password" not in city.ready  # it is printed once
     assert await city.readings() >= count
     assert await city.districts() == DISTRICTS
-
-
-async def test_a_network_reaches_it_by_tls_alone_and_a_renewed_certificate_is_taken_up(city: City) -> None:
-    await city.stop()
-    city.more = {"ALATAU_MQTT_ADDRESS": EVERYWHERE, "ALATAU_API_HOST": EVERYWHERE}
-    await city.start()
-    before = await city.readings()  # asks by https
-    assert "--cafile" in city.ready["first_reading"]
-    await city.send_first_reading()
-    await until_stored(city, before + 1, seconds=5)
-    for port in (city.ports["MQTTS"], city.ports["API"]):
-        _, connection = await asyncio.open_connection("127.0.0.2", port)
-        connection.close()
-    with pytest.raises(ConnectionRefusedError):
-        await asyncio.open_connection("127.0.0.2", city.ports["MQTT"])
-
-    renewing = start("pki", "server", "--name", "renewed.city", ALATAU_DATA_DIR=str(city.root))
-    await asyncio.to_thread(renewing.communicate, timeout=30)
-    trust = trusting(pathlib.Path(city.ready["ALATAU_API_CA"]))
-    served = Certificate((city.root / "pki/server.pem").read_bytes()).fingerprint.replace(":", "")
-    for port in (city.ports["MQTTS"], city.ports["API"]):
-        await asyncio.to_thread(until_shown, port, trust, served)
 
 
 @pytest.mark.parametrize("name", PORTS)
