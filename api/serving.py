@@ -45,6 +45,8 @@ def serving(app: FastAPI, limits: ConnectionLimits | None = None, **more: Any) -
         "log_config": None,
         "access_log": False,
         "server_header": False,
+        # Else everybody on this machine could say to be another address.
+        "proxy_headers": False,
         "timeout_graceful_shutdown": 5,
     }
     return uvicorn.Config(app, **settings | more)

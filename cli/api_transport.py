@@ -56,7 +56,6 @@ class ApiTransport:
             app,
             host=self.host,
             port=self.port,
-            # Else everybody on this machine could say to be another address.
             proxy_headers=bool(self.proxies),
             forwarded_allow_ips=self.proxies,
             ssl_context_factory=None

@@ -75,10 +75,10 @@ async def serve(app: FastAPI, key: str | None) -> AsyncIterator[httpx2.AsyncClie
 
 
 @contextlib.asynccontextmanager
-async def listen(app: FastAPI, limits: ConnectionLimits | None = None) -> AsyncIterator[str]:
-    """Serve an application on a real socket, and lend its URL."""
+async def listen(app: FastAPI, limits: ConnectionLimits | None = None, **more: Any) -> AsyncIterator[str]:
+    """Serve an application on a real socket, and lend its URL; ``more`` is uvicorn's own."""
     port = free_port()
-    server = uvicorn.Server(serving(app, limits, port=port, timeout_graceful_shutdown=2))
+    server = uvicorn.Server(serving(app, limits, port=port, timeout_graceful_shutdown=2, **more))
     task = asyncio.create_task(server.serve(), name="test.api")
     try:
         async with asyncio.timeout(10):
