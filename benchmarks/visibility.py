@@ -84,6 +84,7 @@ async def api_process(stack: LocalStack, database: str) -> AsyncIterator[tuple[i
     port, account = free_port(), Service.SIMULATOR
     environment = {
         "ALATAU_DATABASE_URL": stack.database_url(API_ROLE, database),
+        "ALATAU_BROKER_ADMIN_PASSWORD": stack.secrets.services[Service.ADMIN],
         "ALATAU_MQTT_URL": stack.mqtt_url,
         "ALATAU_MQTT_USERNAME": account,
         "ALATAU_MQTT_PASSWORD": stack.secrets.services[account],
