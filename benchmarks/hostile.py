@@ -236,7 +236,7 @@ async def hostile(stack: LocalStack, rounds: int, seconds: float, report: Report
 def _loads(rounds: int, seconds: float) -> tuple[Load, Load]:
     # Twice as long as it takes; stopped at the end.
     count = int(_RATE * 2 * (rounds * len(ATTACKS) * 3 * (seconds + _SETTLE_SECONDS + 1) + 30))
-    start = time.time_ns() // 1_000_000 - 3_600_000
+    start = time.time_ns() // 1_000_000  # as of now, so that the questions for the last hour find them
     first, second = (
         Load(count, _DEVICES, 3, kind, rate=_RATE, start=start, step=1000, interval="PT1S") for kind in _KINDS
     )
