@@ -82,8 +82,10 @@ async def test_the_cookie_is_for_this_server_alone_and_for_no_script(
 
 async def test_behind_a_proxy_that_speaks_tls_the_cookie_is_secure(options: ApiOptions, anna: str) -> None:
     app = create_app(dataclasses.replace(options, sign_in=sign_in_options()), clock=lambda: NOW)
-    proxy = {"proxy_headers": True, "forwarded_allow_ips": "127.0.0.1"}
-    async with listen(app, **proxy) as url, httpx2.AsyncClient(base_url=url) as browser:
+    async with (
+        listen(app, proxy_headers=True, forwarded_allow_ips="127.0.0.1") as url,
+        httpx2.AsyncClient(base_url=url) as browser,
+    ):
         answer = await sign_in(browser, anna, **{"X-Forwarded-Proto": "https"})
     assert answer.headers["set-cookie"].startswith(f"{SECURE}=")
     assert "; Secure" in answer.headers["set-cookie"]
