@@ -110,6 +110,20 @@ class BrokerAdmin:
         """Take a device's account away; its session ends."""
         _require(await self._run([_of("deleteClient", device)]), but=_NOT_THERE)
 
+    async def end_sessions(self, devices: Mapping[str, bool | None]) -> None:
+        """End the sessions of devices, which stay as they are: each with whether it is disabled, None without account.
+
+        Nobody else may change these accounts meanwhile.
+        """
+        commands: list[Command] = []
+        for device, is_disabled in devices.items():
+            if is_disabled is None:
+                commands += [_of("createClient", device), _of("deleteClient", device)]
+            else:
+                commands += [_of("disableClient", device)]
+                commands += [] if is_disabled else [_of("enableClient", device)]
+        _require(await self._run(commands), but=_NOT_THERE)
+
     async def count_accounts(self) -> int:
         """Return how many accounts the broker has."""
         return int((await self._page(0, 1))["totalCount"])

@@ -25,6 +25,8 @@ class SecureListener:
 
     port: int
     address: str = _LOOPBACK
+    # Where devices show a certificate in the place of a secret; None where they can't.
+    certificates_port: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,6 +62,16 @@ class BrokerOptions:
         """Where key and certificate of ``secure`` go, one file, so that both are replaced together."""
         return self.data_dir / "server.pem"
 
+    @property
+    def authority_file(self) -> pathlib.Path:
+        """Where the certificate goes of the authority that signs those of devices."""
+        return self.data_dir / "devices-ca.pem"
+
+    @property
+    def revocations_file(self) -> pathlib.Path:
+        """Where the list goes of certificates of devices that are no longer valid."""
+        return self.data_dir / "revoked.pem"
+
 
 def render_config(options: BrokerOptions) -> str:
     """Return the text of mosquitto.conf."""
@@ -67,7 +79,7 @@ def render_config(options: BrokerOptions) -> str:
     return f"""\
 # Written by Alatau at each start; change the settings, not this file.
 listener {options.port} {_LOOPBACK}
-{_secure_listener(options.secure, seen / options.server_file.name) if options.secure else ""}
+{_secure_listeners(options.secure, options, seen) if options.secure else ""}
 allow_anonymous false
 plugin {options.plugin}
 plugin_opt_config_file {seen / options.security_file.name}
@@ -103,9 +115,25 @@ connection_messages false
 """
 
 
-def _secure_listener(listener: SecureListener, file: pathlib.PurePath) -> str:
+def _secure_listeners(secure: SecureListener, options: BrokerOptions, seen: pathlib.PurePath) -> str:
+    text = _secure_listener(secure.port, secure.address, seen / options.server_file.name)
+    if secure.certificates_port is None:
+        return text
+    # No plugin is asked about who shows a certificate: only the list of revoked ones keeps a device out. The name in it
+    # is user name and client id, whatever else the device says: decision 0017.
+    return f"""{text}
+{_secure_listener(secure.certificates_port, secure.address, seen / options.server_file.name)}\
+cafile {seen / options.authority_file.name}
+crlfile {seen / options.revocations_file.name}
+require_certificate true
+use_identity_as_username true
+use_username_as_clientid true
+"""
+
+
+def _secure_listener(port: int, address: str, file: pathlib.PurePath) -> str:
     return f"""
-listener {listener.port} {listener.address}
+listener {port} {address}
 tls_version tlsv1.2
 certfile {file}
 keyfile {file}
@@ -114,9 +142,19 @@ keyfile {file}
 
 def write_certificate(options: BrokerOptions, pem: bytes) -> None:
     """Write key and certificate of the secure listener, which the broker reads at its start and on SIGHUP."""
-    new = options.server_file.with_suffix(".new")
-    _write_private(new, pem)
-    new.replace(options.server_file)
+    _replace_private(options.server_file, pem)
+
+
+def write_trust(options: BrokerOptions, authority: bytes, revocations: bytes) -> None:
+    """Write whose certificates of devices are trusted, and which no more; read at the start and on SIGHUP."""
+    _replace_private(options.authority_file, authority)
+    _replace_private(options.revocations_file, revocations)
+
+
+def _replace_private(path: pathlib.Path, content: bytes) -> None:
+    new = path.with_suffix(".new")
+    _write_private(new, content)
+    new.replace(path)
 
 
 def write_broker_files(

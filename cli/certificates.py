@@ -74,14 +74,22 @@ class CertificateStore:
         write_private(self.server_file, authority.issue_server(list(dict.fromkeys(wanted)), now))
         return True
 
-    def issue_client(self, device: str, now: dt.datetime) -> pathlib.Path:
-        """Issue a device's certificate, replacing an earlier one; return its file. Raises SettingsError."""
+    def issue_client(self, device: str, now: dt.datetime, request: bytes | None = None) -> Certificate:
+        """Issue a device's certificate into ``client_file``, with a new key, or for the key of a signing request (PEM).
+
+        Raises SettingsError, StackError.
+        """
         # A service's name would make whoever holds the certificate that service.
         if not DEVICE_ID.fullmatch(device) or device.startswith(RESERVED_ID_PREFIX):
             raise SettingsError(f'"{device}" is no id that a device can have; give that of a device')
-        path = self.client_file(device)
-        write_private(path, self.ensure_authority(now).issue_client(device, now))
-        return path
+        authority = self.ensure_authority(now)
+        pem = (
+            authority.issue_client(device, now)
+            if request is None
+            else authority.sign_client(device, request, now)
+        )
+        write_private(self.client_file(device), pem)
+        return Certificate(pem)
 
     def listed(self) -> list[tuple[pathlib.Path, Certificate]]:
         """Return every certificate that is here with its file, the authority's first."""

@@ -18,6 +18,7 @@ from cli.correct import user_name
 from cli.local import LocalStack, Ports
 from cli.probes import answers_ok, simulator_state
 from cli.reach import Reach
+from cli.revocations import Revocations
 from cli.secrets import credential_of
 from cli.settings import Settings
 from cli.supervisor import Server, Supervisor, Worker
@@ -82,7 +83,7 @@ class City:
             topics=Topics(settings.topic_root),
             secure=self.reach.secure,
         )
-        self._renewals: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
 
     @property
     def notes(self) -> list[str]:
@@ -110,8 +111,7 @@ class City:
                     "broker", self.local.start_broker, self.local.mosquitto.wait, self.local.mosquitto.stop
                 )
                 await self._supervisor.start(broker)
-        renewals = self.reach.renew(self.local.renew_certificate, self._say)
-        self._renewals = asyncio.create_task(renewals, name="up.certificate")
+        self._watch_certificates()
         with steps.step("ingest"):
             probe = answers_ok(self.settings.ingest_port, host=self.settings.ingest_host)
             await self._supervisor.start(
@@ -133,6 +133,19 @@ class City:
                     report("storing", None)
                     await self._until_stored()
 
+    def _watch_certificates(self) -> None:
+        watches = {"certificate": self.reach.renew(self.local.renew_certificate, self._say)}
+        if self._broker is None:
+            revocations = Revocations(
+                lambda: connect(self._database_url(OWNER_ROLE), application="alatau-up"),
+                self.local.admin,
+                self.local.invalid,
+                self.local.renew_revocations,
+                self._say,
+            )
+            watches["revocations"] = revocations.run()
+        self._watches = [asyncio.create_task(watch, name=f"up.{name}") for name, watch in watches.items()]
+
     def _require_ports(self) -> None:
         settings = self.settings
         require_free(settings.api_port, "the API (ALATAU_API_PORT)", settings.api_host)
@@ -141,14 +154,16 @@ class City:
         if self._broker is None:
             require_free(settings.mqtt_port, "the broker (ALATAU_MQTT_PORT)")
             require_free(settings.mqtts_port, "the broker's TLS (ALATAU_MQTTS_PORT)", settings.mqtt_address)
+            certificates = "the broker's certificates (ALATAU_MQTT_CERTIFICATES_PORT)"
+            require_free(settings.mqtt_certificates_port, certificates, settings.mqtt_address)
         # A database whose parent was killed is still writing its data out; its successor waits for it.
         if self._database is None and running_postmaster(self.local.postgres.data_dir) is None:
             require_free(settings.database_port, "the database (ALATAU_DATABASE_PORT)")
 
     async def stop(self) -> None:
         """Stop everything, the devices first, the database last."""
-        if self._renewals is not None:
-            self._renewals.cancel()
+        for watch in self._watches:
+            watch.cancel()
         await self._supervisor.stop()
 
     async def _start_database(self) -> None:
@@ -310,6 +325,7 @@ class City:
             "ALATAU_MAINTENANCE_PORT": str(self.settings.maintenance_port),
             "ALATAU_MQTT_PORT": str(self.settings.mqtt_port),
             "ALATAU_MQTTS_PORT": str(self.settings.mqtts_port),
+            "ALATAU_MQTT_CERTIFICATES_PORT": str(self.settings.mqtt_certificates_port),
             "ALATAU_DATABASE_PORT": str(self.settings.database_port),
             **{name: str(path) for name, path in authorities.items() if path is not None},
         }

@@ -67,6 +67,7 @@ def _ports(settings: Settings) -> dict[str, int]:
         "ALATAU_DATABASE_PORT": settings.database_port,
         "ALATAU_MQTT_PORT": settings.mqtt_port,
         "ALATAU_MQTTS_PORT": settings.mqtts_port,
+        "ALATAU_MQTT_CERTIFICATES_PORT": settings.mqtt_certificates_port,
         "ALATAU_API_PORT": settings.api_port,
         "ALATAU_INGEST_PORT": settings.ingest_port,
         "ALATAU_MAINTENANCE_PORT": settings.maintenance_port,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from broker.accounts import Service
 from broker.admin import BrokerAdmin
-from broker.config import BrokerOptions, SecureListener, write_broker_files, write_certificate
+from broker.config import BrokerOptions, SecureListener, write_broker_files, write_certificate, write_trust
 from broker.secrets import hash_secret
 from cli.certificates import ServerCertificate
 from cli.secrets import StackSecrets, ensure_secrets
@@ -20,10 +20,12 @@ from stack.accounts import server_account
 from stack.layout import place_data
 from stack.mosquitto import MosquittoServer
 from stack.ownership import claim
+from stack.pki import Authority
 from stack.postgres import PostgresServer
 from stack.servers import Servers
 from storage.api_keys import store_key
 from storage.catalogue import apply_city_file
+from storage.certificates import load_invalid
 from storage.database import (
     API_ROLE,
     DATABASE,
@@ -51,6 +53,7 @@ class Secure:
 
     listener: SecureListener
     certificate: ServerCertificate
+    authority: Authority  # of devices
 
 
 class LocalStack:
@@ -90,7 +93,9 @@ class LocalStack:
             plugin=servers.dynamic_security_plugin,
             secure=secure.listener if secure else None,
         )
-        self._certificate = secure.certificate if secure else None
+        self._secure = secure
+        # Certificates of devices that the broker was started with as valid no more, by serial number.
+        self.invalid: dict[str, str] = {}
         self.mosquitto = MosquittoServer(
             servers, self._broker_options.config_file, ports.mqtt, logs / "broker.log"
         )
@@ -150,13 +155,27 @@ class LocalStack:
         connection = await connect(self.owner_url, application="alatau-up")
         try:
             devices = await load_credentials(connection)
+            invalid = await load_invalid(connection)
         finally:
             await connection.close()
         claim(self._broker_options.data_dir, self._broker_account)
         services = {service: hash_secret(self.secrets.services[service]) for service in Service}
         write_broker_files(self._broker_options, self.topics, services, devices.items())
         self._write_certificate_if_good()
+        self._write_trust(invalid)
+        self.invalid = invalid
         await self.mosquitto.start()
+
+    def renew_revocations(self, serials: Collection[str]) -> None:
+        """Have the running broker refuse certificates of devices with these serial numbers, hex, and no others."""
+        self._write_trust(serials)
+        self.mosquitto.reload()
+
+    def _write_trust(self, serials: Collection[str]) -> None:
+        if self._secure is not None:
+            authority, now = self._secure.authority, dt.datetime.now(dt.UTC)
+            revocations = authority.revocations((int(serial, 16) for serial in serials), now)
+            write_trust(self._broker_options, authority.certificate, revocations)
 
     def renew_certificate(self) -> None:
         """Have the running broker take up its certificate as it is now; connections stay. Raises SettingsError."""
@@ -165,8 +184,8 @@ class LocalStack:
 
     def _write_certificate(self) -> None:
         # A copy, because the broker may run as another account than we.
-        if self._certificate is not None:
-            write_certificate(self._broker_options, self._certificate.read(dt.datetime.now(dt.UTC)))
+        if self._secure is not None:
+            write_certificate(self._broker_options, self._secure.certificate.read(dt.datetime.now(dt.UTC)))
 
     def _write_certificate_if_good(self) -> None:
         try:

@@ -9,6 +9,7 @@ import typer
 
 from cli.certificates import certificate_store
 from cli.console import answers
+from cli.device_certificates import DEVICE_COMMANDS
 from cli.settings import load_settings
 
 pki = typer.Typer(
@@ -18,6 +19,8 @@ pki = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    for name, command in DEVICE_COMMANDS.items():
+        pki.command(name)(command)
     app.add_typer(pki, name="pki", rich_help_panel="Administration")
 
 
@@ -53,17 +56,6 @@ def server(
     store = certificate_store(load_settings())
     store.ensure_server(name or [], dt.datetime.now(dt.UTC))
     answers.print(str(store.server_file), markup=False, soft_wrap=True)
-
-
-@pki.command("client")
-def client(device: Annotated[str, typer.Argument(help="The device's id.")]) -> None:
-    """Issue the certificate of a device, for a year, and print its file, which holds its key, too.
-
-    [dim]Example:[/]
-      alatau pki client lamp-17
-    """
-    path = certificate_store(load_settings()).issue_client(device, dt.datetime.now(dt.UTC))
-    answers.print(str(path), markup=False, soft_wrap=True)
 
 
 @pki.command("show")

@@ -38,8 +38,11 @@ class Reach:
         self._certificate = server_certificate(settings, self._names, dt.datetime.now(dt.UTC))
         self.secure = None
         if broker is None:
-            listener = SecureListener(settings.mqtts_port, settings.mqtt_address)
-            self.secure = Secure(listener, self._certificate)
+            listener = SecureListener(
+                settings.mqtts_port, settings.mqtt_address, settings.mqtt_certificates_port
+            )
+            authority = certificate_store(settings).ensure_authority(dt.datetime.now(dt.UTC))
+            self.secure = Secure(listener, self._certificate, authority)
 
     async def renew(self, take_up: Callable[[], None], told: Callable[[str], None]) -> None:
         """Have the broker take up what was renewed, by us when it is due or by others; for ever.

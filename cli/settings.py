@@ -61,6 +61,9 @@ class Settings(BaseSettings):
         "127.0.0.1", description="Address that the broker of `alatau up` listens on for TLS."
     )
     mqtts_port: int = pydantic.Field(8883, description="Its port for TLS.")
+    mqtt_certificates_port: int = pydantic.Field(
+        8884, description="Its port for devices that show a certificate, and no secret."
+    )
     tls_certificate: pathlib.Path | None = pydantic.Field(
         None, description="Certificate of broker and API with its chain, PEM; else `alatau up` makes one."
     )

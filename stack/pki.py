@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Iterable, Sequence
+from typing import Self, TypeAlias
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -18,6 +18,9 @@ from stack.errors import StackError
 
 AUTHORITY_LIFE = dt.timedelta(days=3652)
 LIFE = dt.timedelta(days=365)
+REVOCATIONS_LIFE = dt.timedelta(days=30)
+_SHORTEST_RSA = 2048
+_PublicKey: TypeAlias = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 # Clocks of devices are late now and then, and a certificate of the future is refused.
 _BACKDATED = dt.timedelta(hours=1)
 
@@ -70,18 +73,61 @@ class Authority:
         """Return key and certificate of a client whose common name is ``name``, PEM, for a year."""
         return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, now, [])
 
+    def sign_client(self, name: str, request: bytes, now: dt.datetime) -> bytes:
+        """Return the certificate of a client, PEM, for a year, for the key of its signing request, PEM.
+
+        Of the request only the key is taken: the name is ours to say. Raises StackError when it can't be used.
+        """
+        try:
+            asked = x509.load_pem_x509_csr(request)
+            key = asked.public_key()
+            is_signed = asked.is_signature_valid
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise StackError(
+                f"The signing request can't be read: {error}.",
+                "Give one in PEM, as `openssl req -new` makes it.",
+            ) from error
+        is_strong = isinstance(key, ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) or (
+            isinstance(key, rsa.RSAPublicKey) and key.key_size >= _SHORTEST_RSA
+        )
+        if not is_signed or not isinstance(key, _PublicKey) or not is_strong:
+            raise StackError(
+                "The signing request is not signed by its own key, or that is too weak.",
+                f"Use an elliptic curve, Ed25519, or RSA of {_SHORTEST_RSA} bits.",
+            )
+        return self._sign(name, ExtendedKeyUsageOID.CLIENT_AUTH, now, [], key)
+
+    def revocations(self, serials: Iterable[int], now: dt.datetime) -> bytes:
+        """Return the list of certificates that are no longer valid, PEM; it has to be made anew within thirty days."""
+        builder = x509.CertificateRevocationListBuilder(self._certificate.subject)
+        builder = builder.last_update(now - _BACKDATED).next_update(now + REVOCATIONS_LIFE)
+        for serial in serials:
+            revoked = x509.RevokedCertificateBuilder(serial, now - _BACKDATED)
+            builder = builder.add_revoked_certificate(revoked.build())
+        builder = builder.add_extension(self._identifier(), critical=False)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
     def _issue(
         self, name: str, usage: x509.ObjectIdentifier, now: dt.datetime, more: Sequence[x509.ExtensionType]
     ) -> bytes:
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_subject(name), self._certificate.subject, key.public_key(), now, LIFE)
+        return _private_bytes(key) + self._sign(name, usage, now, more, key.public_key())
+
+    def _sign(
+        self,
+        name: str,
+        usage: x509.ObjectIdentifier,
+        now: dt.datetime,
+        more: Sequence[x509.ExtensionType],
+        key: _PublicKey,
+    ) -> bytes:
+        builder = _builder(_subject(name), self._certificate.subject, key, now, LIFE)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         builder = builder.add_extension(_key_usage(signs_certificates=False), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         for extension in (self._identifier(), *more):
             builder = builder.add_extension(extension, critical=False)
-        certificate = builder.sign(self._key, hashes.SHA256())
-        return _private_bytes(key) + certificate.public_bytes(serialization.Encoding.PEM)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def _identifier(self) -> x509.AuthorityKeyIdentifier:
         return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
@@ -110,6 +156,11 @@ class Certificate:
     def expires(self) -> dt.datetime:
         """When it ends to be valid, UTC."""
         return self._certificate.not_valid_after_utc
+
+    @property
+    def serial(self) -> str:
+        """Its number, in hex."""
+        return f"{self._certificate.serial_number:x}"
 
     @property
     def fingerprint(self) -> str:
@@ -159,7 +210,7 @@ def server_pem(certificate: bytes, key: bytes, now: dt.datetime) -> bytes:
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
+    key: _PublicKey,
     now: dt.datetime,
     life: dt.timedelta,
 ) -> x509.CertificateBuilder:

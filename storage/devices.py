@@ -243,6 +243,18 @@ async def hold_accounts(connection: Connection) -> dict[str, bool]:
     return {row["id"]: row["is_disabled"] for row in rows}
 
 
+async def has_account(connection: Connection, device: str) -> bool:
+    """Return whether a device has a password; only the owner's role may."""
+    return bool(
+        await connection.fetchval(
+            """
+            SELECT EXISTS (SELECT FROM alatau.device JOIN alatau.device_credential USING (device_id) WHERE id = $1)
+            """,
+            device,
+        )
+    )
+
+
 async def _change_accounts(connection: Connection) -> None:
     """Let nobody compare the broker's accounts with the table before this transaction has ended: it changes both."""
     await connection.execute(f"SELECT pg_advisory_xact_lock_shared({_ACCOUNTS})")

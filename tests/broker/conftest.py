@@ -15,7 +15,7 @@ import pytest
 
 from broker.accounts import Service
 from broker.admin import BrokerAdmin
-from broker.config import BrokerOptions, SecureListener, write_broker_files, write_certificate
+from broker.config import BrokerOptions, SecureListener, write_broker_files, write_certificate, write_trust
 from broker.secrets import hash_secret
 from cli.certificates import CertificateStore
 from sensors.topics import Topics
@@ -65,7 +65,7 @@ async def broker(servers: Servers, directory_for_servers: pathlib.Path) -> Async
         port=port,
         data_dir=directory / "broker",
         plugin=servers.dynamic_security_plugin,
-        secure=SecureListener(free_port()),
+        secure=SecureListener(free_port(), certificates_port=free_port()),
     )
     await asyncio.to_thread(directory.mkdir)
     claim(options.data_dir, server_account())
@@ -73,6 +73,8 @@ async def broker(servers: Servers, directory_for_servers: pathlib.Path) -> Async
     store = CertificateStore(directory / "pki")
     store.ensure_server([], dt.datetime.now(dt.UTC))
     write_certificate(options, store.server_file.read_bytes())
+    authority = store.ensure_authority(dt.datetime.now(dt.UTC))
+    write_trust(options, authority.certificate, authority.revocations([], dt.datetime.now(dt.UTC)))
     async with (
         MosquittoServer(servers, options.config_file, port, directory / "log") as server,
         BrokerAdmin(f"mqtt://127.0.0.1:{port}", Service.ADMIN, SECRET) as admin,
