@@ -74,22 +74,23 @@ class CertificateStore:
         write_private(self.server_file, authority.issue_server(list(dict.fromkeys(wanted)), now))
         return True
 
-    def issue_client(self, device: str, now: dt.datetime, request: bytes | None = None) -> Certificate:
-        """Issue a device's certificate into ``client_file``, with a new key, or for the key of a signing request (PEM).
+    def issue_client(self, device: str, now: dt.datetime, request: bytes | None = None) -> bytes:
+        """Return a device's certificate, PEM, with a new key, or for the key of a signing request (PEM).
 
-        Raises SettingsError, StackError.
+        It is kept nowhere: put it on record first. Raises SettingsError, StackError.
         """
         # A service's name would make whoever holds the certificate that service.
         if not DEVICE_ID.fullmatch(device) or device.startswith(RESERVED_ID_PREFIX):
             raise SettingsError(f'"{device}" is no id that a device can have; give that of a device')
         authority = self.ensure_authority(now)
-        pem = (
-            authority.issue_client(device, now)
-            if request is None
-            else authority.sign_client(device, request, now)
-        )
+        if request is None:
+            return authority.issue_client(device, now)
+        return authority.sign_client(device, request, now)
+
+    def keep_client(self, device: str, pem: bytes) -> pathlib.Path:
+        """Write a device's certificate to ``client_file``, in the place of an earlier one."""
         write_private(self.client_file(device), pem)
-        return Certificate(pem)
+        return self.client_file(device)
 
     def listed(self) -> list[tuple[pathlib.Path, Certificate]]:
         """Return every certificate that is here with its file, the authority's first."""

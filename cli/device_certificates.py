@@ -19,9 +19,10 @@ from cli.correct import user_name
 from cli.secrets import credential_of, write_private
 from cli.settings import Settings, SettingsError, load_settings
 from sensors.errors import CatalogueError
+from stack.pki import Certificate
 from storage.audit import Event, record
 from storage.certificates import list_certificates, load_invalid, revoke_certificates, store_certificate
-from storage.devices import find_device, has_account, replace_credential
+from storage.devices import has_account, hold_device, replace_credential
 from storage.kinds import Connection
 
 
@@ -54,21 +55,27 @@ def _read(path: pathlib.Path) -> bytes:
 
 async def _issue(settings: Settings, device_id: str, request: bytes | None) -> pathlib.Path:
     store = certificate_store(settings)
-    async with owner_connection(settings) as connection:
-        found = await find_device(connection, device_id)
-        if found is None:
-            raise CatalogueError(f"no device {device_id} is registered; see: alatau device list")
-        if found.disabled_at is not None:
-            raise CatalogueError(
-                f"device {device_id} is disabled; let it in first: alatau device enable {device_id}"
-            )
-        async with connection.transaction():
-            await _ensure_account(settings, connection, device_id)
-            made = store.issue_client(device_id, dt.datetime.now(dt.UTC), request)
-            await store_certificate(connection, device_id, made.serial, made.fingerprint, made.expires)
-            event = Event(user_name(), "issue certificate", subject=device_id, detail={"serial": made.serial})
-            await record(connection, [event])
-    return store.client_file(device_id)
+    async with owner_connection(settings) as connection, connection.transaction():
+        await _require_admitted(connection, device_id)
+        await _ensure_account(settings, connection, device_id)
+        pem = store.issue_client(device_id, dt.datetime.now(dt.UTC), request)
+        made = Certificate(pem)
+        await store_certificate(connection, device_id, made.serial, made.fingerprint, made.expires)
+        event = Event(user_name(), "issue certificate", subject=device_id, detail={"serial": made.serial})
+        await record(connection, [event])
+    # Not before it is on record: what is not can't be revoked.
+    return store.keep_client(device_id, pem)
+
+
+async def _require_admitted(connection: Connection, device_id: str) -> None:
+    """Raise CatalogueError unless a device is registered and not disabled, which it stays to the transaction's end."""
+    found = await hold_device(connection, device_id)
+    if found is None:
+        raise CatalogueError(f"no device {device_id} is registered; see: alatau device list")
+    if found.disabled_at is not None:
+        raise CatalogueError(
+            f"device {device_id} is disabled; let it in first: alatau device enable {device_id}"
+        )
 
 
 async def _ensure_account(settings: Settings, connection: Connection, device_id: str) -> None:

@@ -174,6 +174,12 @@ async def find_device(connection: Connection, device: str) -> Device | None:
     return None if row is None else _device(row)
 
 
+async def hold_device(connection: Connection, device: str) -> Device | None:
+    """Return one device by its id, which nobody changes or deletes before the transaction ends."""
+    row = await connection.fetchrow(f"{_SELECT} WHERE id = $1 FOR UPDATE", device)
+    return None if row is None else _device(row)
+
+
 async def list_devices(
     connection: Connection,
     *,

@@ -83,8 +83,7 @@ async def until(*, is_in: bool, broker: Broker, file: pathlib.Path, device: str)
 
 
 def certificate(broker: Broker, device: str) -> pathlib.Path:
-    broker.store.issue_client(device, NOW)
-    return broker.store.client_file(device)
+    return broker.store.keep_client(device, broker.store.issue_client(device, NOW))
 
 
 async def test_a_certificate_lets_its_device_in_without_a_secret_and_to_its_own_topics(
@@ -114,7 +113,7 @@ async def test_who_shows_none_or_that_of_somebody_else_stays_out(
 ) -> None:
     await started_with(broker, "air-1")
     stranger = CertificateStore(tmp_path)
-    stranger.issue_client("air-1", NOW)
+    stranger.keep_client("air-1", stranger.issue_client("air-1", NOW))
     authority = broker.store.ensure_authority(NOW)
     (tmp_path / "expired.pem").write_bytes(authority.issue_client("air-1", NOW - dt.timedelta(days=400)))
     (tmp_path / "early.pem").write_bytes(authority.issue_client("air-1", NOW + dt.timedelta(days=2)))
@@ -165,7 +164,7 @@ async def lamp(broker: Broker, city: City) -> AsyncIterator[str]:
     spec, credential = DeviceSpec(name, "noise", "gate"), Credential(b"salt", b"hash", 101)
     await register_devices(city.owner, [spec], city.catalogue, {name: credential})
     await started_with(broker, name)
-    issued = broker.store.issue_client(name, NOW)
+    issued = Certificate(certificate(broker, name).read_bytes())
     await store_certificate(city.owner, name, issued.serial, issued.fingerprint, issued.expires)
     told: list[str] = []
     url = city.database.owner_url
