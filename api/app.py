@@ -49,7 +49,7 @@ from api.keys import KeyCache, KeyTurns
 from api.options import ApiOptions, DeviceAccounts
 from api.password_work import PasswordWork
 from api.rates import Buckets, Rate
-from api.reconciliation import Reconciliation
+from api.reconciliation import Dismissals, Reconciliation
 from api.services import Clock, Rates, Services
 from api.snapshot import CatalogueWatch
 from api.telemetry import ApiMetrics
@@ -164,6 +164,8 @@ def create_app(
     app.state.services = services
     app.state.reconciliation = Reconciliation(options, database, accounts, metrics) if accounts else None
     app.state.metrics = metrics
+    if accounts is not None:
+        accounts.watch(Dismissals(metrics, services.auditor).note)
     app.state.on_failure = on_failure
     problems.install(app)
     add_compress_type(problems.MEDIA_TYPE)

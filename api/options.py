@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from api.passwords import Hashing
 from api.rates import Rate
 from api.throttle import ThrottleOptions
 from broker.drift import Account, Drift
+from broker.refusals import Dismissal
 from sensors.topics import Topics
 from storage.sessions import Lifetimes
 
@@ -103,6 +104,10 @@ class DeviceAccounts(AbstractAsyncContextManager[Any], Protocol):
 
     async def delete_device(self, device: str, /) -> None:
         """Take a device's account away; its session ends."""
+        ...
+
+    def watch(self, on_dismissal: Callable[[Dismissal], None], /) -> None:
+        """Tell of each client that the broker sends away, from the next connection on."""
         ...
 
     async def connected(self, after: int, /) -> int:

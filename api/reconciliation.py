@@ -1,22 +1,28 @@
-"""The broker's accounts are held against the device table, at the start and after each reconnect to the broker."""
+"""What the API does about the broker beside requests: it holds the accounts against the device table, at the start and
+after each reconnect, and puts on record whom the broker sends away."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 
 import structlog
 
+from api.auditing import Auditor, Refusal
 from api.database import DATABASE_ERRORS, Database
 from api.options import ApiOptions, DeviceAccounts
 from api.problems import ProblemError
+from api.rates import Buckets, Rate
 from api.telemetry import ApiMetrics
 from broker.drift import Deviation, Drift, compare
 from broker.errors import BrokerError
+from broker.refusals import Dismissal
 from storage.devices import hold_accounts
 
 log = structlog.get_logger("api.reconciliation")
 
 _NAMED = 5
+_NAMES = Rate(1, 100)  # of clients on record; they call themselves as they like
 
 
 class Reconciliation:
@@ -75,3 +81,26 @@ class Reconciliation:
                 )
         if drift[Deviation.MISSING] or sum(map(len, drift.values())) > repaired:
             log.warning("accounts at the broker stay wrong until it is started again with new files")
+
+
+class Dismissals:
+    """Counts whom the broker sends away, and puts them on record; in a flood without their names."""
+
+    def __init__(self, metrics: ApiMetrics, auditor: Auditor) -> None:
+        self._metrics = metrics
+        self._auditor = auditor
+        self._names = Buckets(_NAMES, 1, time.monotonic)
+
+    def note(self, dismissal: Dismissal) -> None:
+        """Note one."""
+        self._metrics.dismiss(dismissal.why)
+        name = (dismissal.client_id or "")[:80]
+        if name and not self._names.take("names").is_allowed:
+            name = "many"
+        refusal = Refusal(
+            f"client {name}" if name else "a client without a name",
+            "connect to broker",
+            dismissal.address or "unknown",
+            subject=dismissal.why.value,
+        )
+        self._auditor.refused(refusal)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from broker.drift import Deviation, Drift
+from broker.refusals import Why
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -52,6 +53,14 @@ class ApiMetrics:
             "alatau_api_connections_refused", "Connections ended by a limit.", ["reason"], registry=registry
         )
 
+        dismissed = Counter(
+            "alatau_api_broker_dismissals",
+            "Connections that the broker did not let in, or ended.",
+            ["reason"],
+            registry=registry,
+        )
+        self._dismissed = {why: dismissed.labels(why.value) for why in Why}
+
     def count_connections(self, count: Callable[[], int]) -> None:
         """Ask ``count`` how many connections are open."""
         self._open.set_function(count)
@@ -59,6 +68,10 @@ class ApiMetrics:
     def refuse_connection(self, reason: str) -> None:
         """Count one connection that was ended by a limit."""
         self._refused.labels(reason).inc()
+
+    def dismiss(self, why: Why) -> None:
+        """Count one whom the broker sent away."""
+        self._dismissed[why].inc()
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request under its route's template: paths themselves are without bound."""

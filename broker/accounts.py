@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from broker.refusals import LOG_TOPIC
 from broker.secrets import HashedSecret
 from sensors.topics import BROKER_RETAINED, BROKER_STORED, DEVICE_RECEIVES, DEVICE_SENDS, Channel, Topics
 
@@ -54,6 +55,7 @@ class Rule:
     acltype: str
     topic: str
     allow: bool = True
+    priority: int = 0  # the highest that fits is the one that holds
 
 
 def _roles(topics: Topics) -> dict[str, list[Rule]]:
@@ -63,6 +65,9 @@ def _roles(topics: Topics) -> dict[str, list[Rule]]:
             Rule("publishClientSend", "$CONTROL/dynamic-security/#"),
             Rule("publishClientReceive", "$CONTROL/dynamic-security/#"),
             Rule("subscribePattern", "$CONTROL/dynamic-security/#"),
+            # Whom the broker sends away.
+            Rule("subscribeLiteral", LOG_TOPIC),
+            Rule("publishClientReceive", LOG_TOPIC),
         ],
         Service.INGEST: [
             Rule("subscribePattern", telemetry),
@@ -86,10 +91,23 @@ def _roles(topics: Topics) -> dict[str, list[Rule]]:
             Rule("subscribePattern", topics.every(Channel.STORED)),
             Rule("publishClientReceive", topics.every(Channel.STORED)),
         ],
-        # The access file refuses no subscription; what it lets nobody read is not delivered. But of what goes to the
-        # share of ingest's workers, a device that had joined them would be given its part, and that would be gone.
-        DEVICE_ROLE: [Rule("subscribePattern", "$share/#", allow=False)],
+        DEVICE_ROLE: _of_devices(topics),
     }
+
+
+def _of_devices(topics: Topics) -> list[Rule]:
+    # The access file refuses no subscription; what it lets nobody read is not delivered. But a device that had joined
+    # the share of ingest's workers would be given its part, and that would be gone; and to find out that a wildcard's
+    # owner may not read it costs the broker a look at the rules for each message of the city.
+    received = [topics.every(channel) for channel in DEVICE_RECEIVES]
+    return [
+        *(Rule("subscribeLiteral", every, allow=False, priority=2) for every in received),
+        *(Rule("subscribePattern", every, priority=1) for every in received),
+        *(
+            Rule("subscribePattern", every, allow=False)
+            for every in ("#", "$share/#", "$SYS/#", "$CONTROL/#")
+        ),
+    ]
 
 
 def access_file(topics: Topics) -> str:

@@ -17,6 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from broker.accounts import DEVICE_ROLE
 from broker.drift import Account, Deviation, Drift
 from broker.errors import BrokerError
+from broker.refusals import LOG_TOPIC, Dismissal, dismissal_of
 from sensors.transport import explain
 
 _REQUEST = "$CONTROL/dynamic-security/v1"
@@ -61,6 +62,7 @@ class BrokerAdmin:
         self._numbers = itertools.count(1)
         self._expected = ""
         self._answer: asyncio.Future[list[dict[str, Any]]] | None = None
+        self._on_dismissal: Callable[[Dismissal], None] | None = None
 
     async def __aenter__(self) -> BrokerAdmin:
         return self
@@ -166,6 +168,10 @@ class BrokerAdmin:
             await self._connected.wait()
         return self._connections
 
+    def watch(self, on_dismissal: Callable[[Dismissal], None]) -> None:
+        """Tell of each client that the broker sends away, from the next connection on."""
+        self._on_dismissal = on_dismissal
+
     # -- commands ---------------------------------------------------------------------------------
 
     async def _page(self, offset: int, count: int) -> dict[str, Any]:
@@ -226,7 +232,7 @@ class BrokerAdmin:
             client.on_connect_fail = lambda *_: self._hand_on(self._fail, self._unreachable())
             client.on_disconnect = lambda *_: self._hand_on(self._lose)
             client.on_subscribe = lambda *_: self._hand_on(self._come_up)
-            client.on_message = lambda _client, _data, message: self._hand_on(self._take, message.payload)
+            client.on_message = lambda _client, _data, message: self._sort(message)
             client.connect_async(self._host, self._port)
             client.loop_start()
             self._client = client
@@ -251,7 +257,7 @@ class BrokerAdmin:
             )
             self._hand_on(self._fail, told)
         else:
-            client.subscribe(_RESPONSE, qos=1)
+            client.subscribe([(_RESPONSE, 1), *([(LOG_TOPIC, 0)] if self._on_dismissal else [])])
 
     def _fail(self, trouble: str) -> None:
         self._trouble = trouble
@@ -271,6 +277,14 @@ class BrokerAdmin:
             self._answer.set_exception(
                 BrokerError(f"the connection to the broker at {self._host}:{self._port} broke; try again")
             )
+
+    def _sort(self, message: mqtt.MQTTMessage) -> None:
+        if message.topic != LOG_TOPIC:
+            self._hand_on(self._take, message.payload)
+        elif (
+            self._on_dismissal is not None and (dismissal := dismissal_of(bytes(message.payload))) is not None
+        ):
+            self._hand_on(self._on_dismissal, dismissal)
 
     def _take(self, payload: bytes) -> None:
         answers: list[dict[str, Any]] = orjson.loads(payload).get("responses", [])

@@ -39,6 +39,7 @@ class BrokerOptions:
     secure: SecureListener | None = None
     autosave_seconds: int = 30
     max_packet_bytes: int = 262_144
+    max_connections: int = 120_000  # of each listener: a fleet of 100,000, and what has not noticed that it broke
     # Where the broker sees ``data_dir``, when that is elsewhere than here: in a container.
     seen_as: pathlib.PurePosixPath | None = None
 
@@ -79,6 +80,7 @@ def render_config(options: BrokerOptions) -> str:
     return f"""\
 # Written by Alatau at each start; change the settings, not this file.
 listener {options.port} {_LOOPBACK}
+max_connections {options.max_connections}
 {_secure_listeners(options.secure, options, seen) if options.secure else ""}
 allow_anonymous false
 plugin {options.plugin}
@@ -93,6 +95,10 @@ max_queued_messages 1000000000
 max_queued_bytes {_QUEUED_BYTES}
 max_packet_size {options.max_packet_bytes}
 persistent_client_expiration 7d
+
+# A connection that broke in silence is noticed within an hour and a half, whatever a device of MQTT 5 asks for. Those
+# of MQTT 3.1.1 are not told, and keep their own.
+max_keepalive 3600
 
 # After a crash of the broker, what was accepted since the last save and not handed over is gone: docs/delivery.md.
 # Not more often: a save takes as long as the queue is large, and while one takes longer than the interval, Mosquitto
@@ -111,18 +117,20 @@ log_dest stdout
 log_type error
 log_type warning
 log_type notice
-connection_messages false
+# The API counts whom the broker sends away; it says so among the messages about connections, and nowhere else.
+log_dest topic
+connection_messages true
 """
 
 
 def _secure_listeners(secure: SecureListener, options: BrokerOptions, seen: pathlib.PurePath) -> str:
-    text = _secure_listener(secure.port, secure.address, seen / options.server_file.name)
+    text = _secure_listener(secure.port, secure.address, options, seen)
     if secure.certificates_port is None:
         return text
     # No plugin is asked about who shows a certificate: only the list of revoked ones keeps a device out. The name in it
     # is user name and client id, whatever else the device says: decision 0017.
     return f"""{text}
-{_secure_listener(secure.certificates_port, secure.address, seen / options.server_file.name)}\
+{_secure_listener(secure.certificates_port, secure.address, options, seen)}\
 cafile {seen / options.authority_file.name}
 crlfile {seen / options.revocations_file.name}
 require_certificate true
@@ -131,9 +139,11 @@ use_username_as_clientid true
 """
 
 
-def _secure_listener(port: int, address: str, file: pathlib.PurePath) -> str:
+def _secure_listener(port: int, address: str, options: BrokerOptions, seen: pathlib.PurePath) -> str:
+    file = seen / options.server_file.name
     return f"""
 listener {port} {address}
+max_connections {options.max_connections}
 tls_version tlsv1.2
 certfile {file}
 keyfile {file}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from collections.abc import Callable
 from typing import Any, Self
 
 import httpx2
@@ -10,6 +11,7 @@ import pytest
 
 from broker.drift import Account, Deviation, Drift
 from broker.errors import BrokerError
+from broker.refusals import Dismissal
 from cli.local import LocalStack
 from sensors.times import to_microseconds
 from storage.corrections import Correction, Delete, correct
@@ -55,6 +57,9 @@ class Accounts:
     async def delete_device(self, device: str) -> None:
         self._fail_if_told()
         self.added.pop(device, None)
+
+    def watch(self, _on_dismissal: Callable[[Dismissal], None]) -> None:
+        return None
 
     async def connected(self, _after: int) -> int:
         await asyncio.Event().wait()

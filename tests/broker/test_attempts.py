@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from broker.accounts import Service
+from sensors.topics import DEVICE_RECEIVES, Channel
 from tests.broker.clients import ALLOWED, NOT_AUTHORIZED, Client, connected
 from tests.broker.conftest import SECRET, Broker
 
@@ -149,6 +150,35 @@ async def test_nothing_of_others_is_delivered_whatever_is_subscribed_to(
     assert attacker.messages.get(timeout=10) == own
     # Once more, when both subscriptions are about it.
     assert set(attacker.messages.queue) <= {own}
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        *("#", "+/#", "/#", "+/+/+/+", "alatau/#", f"alatau/v1/{ATTACKER}/#", f"+/v1/{ATTACKER}/errors"),
+        *(f"alatau/v1/+/{channel.value}" for channel in Channel),
+        *("$SYS/#", "$SYS/broker/log/N", "$share/x/$SYS/broker/log/N", "$CONTROL/#"),
+    ],
+)
+def test_no_subscription_makes_the_broker_look_at_what_is_for_others(attacker: Client, topic: str) -> None:
+    assert attacker.subscribe(topic) == NOT_AUTHORIZED
+
+
+@pytest.mark.parametrize("channel", DEVICE_RECEIVES)
+def test_a_device_subscribes_to_its_own(attacker: Client, channel: Channel) -> None:
+    assert attacker.subscribe(f"alatau/v1/{ATTACKER}/{channel.value}") == GRANTED
+
+
+def test_a_flood_of_retained_messages_leaves_one(broker: Broker, attacker: Client) -> None:
+    topic = f"alatau/v1/{ATTACKER}/status"
+    for number in range(200):
+        assert attacker.publish(f"{topic}/{number}", b"x" * 1000, retain=True) == NOT_AUTHORIZED
+        assert attacker.publish(topic, b"%d" % number, retain=True) == ALLOWED
+    with connected(broker.port, Service.INGEST, SECRET, client_id="late") as late:
+        assert late.subscribe("alatau/v1/+/status") == GRANTED
+        assert late.messages.get(timeout=10) == (topic, b"199")
+        assert attacker.publish(topic, b"", retain=True) == ALLOWED
+        assert late.messages.get(timeout=10) == (topic, b"")
 
 
 @pytest.mark.parametrize("topic", ["alatau/v1/+/telemetry", "#", f"alatau/v1/{ATTACKER}/telemetry"])

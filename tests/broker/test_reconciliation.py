@@ -1,10 +1,12 @@
-"""The API holds the broker's accounts against the device table."""
+"""What the API does about the broker: it holds the accounts against the device table, and says whom it sent away."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -14,11 +16,13 @@ from api.options import ApiOptions
 from broker.accounts import Service
 from broker.admin import BrokerAdmin
 from broker.drift import Account, Deviation
+from broker.refusals import Why
 from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
+from storage.audit import Outcome, list_events
 from storage.devices import Credential, disable_device, register_devices
 from tests.broker.clients import NOT_AUTHORIZED, Client
-from tests.broker.conftest import SECRET, Broker, started_with
+from tests.broker.conftest import SECRET, Broker, started_with, write_files
 from tests.cities import City, open_city
 from tests.conftest import Database
 
@@ -100,3 +104,86 @@ async def test_a_registration_in_progress_is_not_taken_for_a_deviation(broker: B
         assert "coming" in {account.device for account in await broker.admin.list_devices()}
     finally:
         await context.__aexit__(None, None, None)
+
+
+def refused(port: int, client_id: str, username: str | None, password: str | None) -> None:
+    """Try to get in."""
+    client = Client(client_id, username, password)
+    assert client.connect(port) == NOT_AUTHORIZED
+    client.close()
+
+
+def send(port: int, packet: bytes) -> None:
+    """Send something that is no MQTT, and wait until the broker has ended the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(packet)
+        with contextlib.suppress(ConnectionResetError):
+            while connection.recv(1000):
+                pass
+
+
+@contextlib.contextmanager
+def taken_up(port: int, most: int) -> Iterator[None]:
+    """Open connections until the broker takes no more."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(most):
+            one = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        assert one.recv(1) == b""
+        yield
+
+
+async def test_whom_the_broker_sends_away_is_counted_and_on_record(broker: Broker, city: City) -> None:
+    options = dataclasses.replace(broker.options, max_connections=10)
+    await city.owner.execute("DELETE FROM alatau.device")
+    specs = [DeviceSpec("device", "noise", "gate")]
+    await register_devices(city.owner, specs, city.catalogue, {"device": CREDENTIAL})
+    write_files(options, ["device"])
+    before = await broker.admin.connected(0)
+    await broker.server.restart()
+    await broker.admin.connected(before)
+    registry = CollectorRegistry()
+    admin = BrokerAdmin(f"mqtt://127.0.0.1:{broker.port}", Service.ADMIN, SECRET)
+    app = create_app(ApiOptions(city.database.api_url), accounts=admin, registry=registry)
+
+    def counted() -> dict[Why, float | None]:
+        return {
+            why: registry.get_sample_value("alatau_api_broker_dismissals_total", {"reason": why.value})
+            for why in Why
+        }
+
+    async with app.router.lifespan_context(app):
+        await admin.connected(0)
+        refused(broker.port, "anonymous", None, None)
+        for _ in range(3):
+            refused(broker.port, "device", "device", "wrong")
+        refused(broker.port, "thief", "device", SECRET)
+        send(broker.port, b"GET / HTTP/1.1\r\n\r\n")
+        send(broker.port, b"\x10\xff\xff\xff\x7f")
+        with broker.connected("device") as device:
+            assert device.publish("alatau/v1/device/telemetry", b"x" * 262_144) == "gone"
+        with taken_up(broker.port, options.max_connections):
+            pass
+        async with asyncio.timeout(10):
+            while sum(value or 0 for value in counted().values()) < 10:  # noqa: ASYNC110 - the metric tells nobody
+                await asyncio.sleep(0.02)
+        assert counted() == {
+            Why.NOT_AUTHORIZED: 5,
+            Why.PROTOCOL: 1,
+            Why.MALFORMED: 1,
+            Why.TOO_LARGE: 1,
+            Why.TOO_MANY: 2,  # beside two of administrators
+        }
+    events = await list_events(city.owner, action="connect to broker", outcome=Outcome.REFUSED)
+    times: dict[tuple[str, str | None], int] = {}
+    for event in (recorded.event for recorded in events):
+        times[event.actor, event.subject] = times.get((event.actor, event.subject), 0) + event.times
+    nobody = "a client without a name"
+    assert times == {
+        ("client anonymous", "not_authorized"): 1,
+        ("client device", "not_authorized"): 3,
+        ("client thief", "not_authorized"): 1,
+        ("client device", "too_large"): 1,
+        (nobody, "protocol"): 1,
+        (nobody, "malformed"): 1,
+        (nobody, "too_many"): 2,
+    }
