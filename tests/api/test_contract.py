@@ -24,6 +24,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
+    negative_data_rejection,
     response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
@@ -67,6 +68,14 @@ CHECKS = [
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
+    # What is not as described is refused.
+    negative_data_rejection,
+    # The others are off. ignored_auth: test_access.py asks every operation without a key and with a wrong one, and here
+    # wrong keys would soon be told to wait. object_level_authorization: test_scopes.py. use_after_free and
+    # ensure_resource_availability follow links, which the description has none of: test_exports.py, test_devices.py and
+    # test_keys.py. positive_data_acceptance: a schema can't say which devices there are, or that a range is too long;
+    # what every operation must accept are its examples. unsupported_method: asked below. missing_required_header: there
+    # is none.
 ]
 EXAMPLES = 40  # of each operation
 
@@ -366,6 +375,19 @@ async def test_half_a_character_in_a_body_is_refused(
     content = orjson.dumps(orjson.loads(request.content) | {field: "HALF"}).replace(b"HALF", rb"\ud800")
     response = await client.post(path, content=content, headers={"Content-Type": "application/json"})
     assert field in problem(response, 422, "invalid-body")["detail"]
+
+
+@pytest.mark.parametrize("path", DESCRIPTION["paths"])
+async def test_a_method_that_is_not_described_is_refused_with_those_that_are(
+    client: httpx2.AsyncClient, path: str
+) -> None:
+    described = {method.upper() for method in DESCRIPTION["paths"][path]}
+    url = re.sub(r"{\w+}", "1", path)
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND"} - described:
+        response = await client.request(method, url)
+        problem(response, 405, "method-not-allowed")
+        allowed = {one.strip() for one in response.headers["Allow"].split(",")}
+        assert described <= allowed <= described | {"HEAD"}, (method, allowed)
 
 
 def test_every_operation_is_understood_by_others() -> None:
