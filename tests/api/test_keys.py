@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import hashlib
+import hmac
 from typing import Any
 
 import httpx2
 import pytest
 
+from benchmarks.key_timing import guesses
+from storage.api_keys import find_key, generate_key, prefix_of, store_key
 from tests.api.answers import fetch, problem
 from tests.api.conftest import Served
 from tests.cities import City
@@ -110,3 +115,39 @@ async def test_no_role_of_a_service_changes_the_audit(city: City) -> None:
         for connection in (city.api, city.ingest):
             with pytest.raises(Exception, match="permission denied"):
                 await connection.execute(statement)
+
+
+async def test_a_refused_key_takes_the_same_steps_wherever_it_is_wrong(
+    city: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = generate_key()
+    await store_key(city.owner, key, "right")
+    compared: list[tuple[bytes, bytes]] = []
+    compare = hmac.compare_digest
+
+    def noted(left: bytes, right: bytes) -> bool:
+        compared.append((left, right))
+        return compare(left, right)
+
+    monkeypatch.setattr(hmac, "compare_digest", noted)
+
+    async def steps(shown: str) -> tuple[list[tuple[str, object]], bytes]:
+        asked: list[tuple[str, object]] = []
+        with city.owner.query_logger(lambda record: asked.append((record.query, record.args))):
+            assert await find_key(city.owner, shown) is None
+            await asyncio.sleep(0)  # the logger is called in the loop's next turn
+        ((stored, digest),) = compared
+        compared.clear()
+        # Of all that is shown, one hash: whoever guesses can't choose how much of it is right.
+        assert digest == hashlib.sha256(shown.encode()).digest()
+        assert len(stored) == len(digest)
+        return asked, stored
+
+    at_first, at_last, unknown = (
+        guesses(key)[name] for name in ("wrong at first", "wrong at last", "unknown prefix")
+    )
+    assert await steps(at_first) == await steps(at_last)
+    (asked, _), (asked_of_unknown, _) = await steps(at_first), await steps(unknown)
+    # The database is told the prefix alone, which may be shown.
+    assert [args for _, args in asked] == [(prefix_of(key),)]
+    assert [query for query, _ in asked] == [query for query, _ in asked_of_unknown]
