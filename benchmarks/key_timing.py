@@ -86,7 +86,8 @@ async def _run(rounds: int) -> Result:
 
 def main() -> None:
     asked = options("Whether the time of a refusal tells how much of a key was right.")
-    asyncio.run(_run(500 if asked.quick else 20_000)).publish(asked.json)
+    result = asyncio.run(_run(500 if asked.quick else 20_000))
+    result.publish(asked.json)
 
 
 if __name__ == "__main__":
