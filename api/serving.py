@@ -60,6 +60,7 @@ def bounded(limits: ConnectionLimits, metrics: ApiMetrics) -> type[HttpToolsProt
     class Bounded(HttpToolsProtocol):
         _head: asyncio.TimerHandle | None = None  # while it has not all come
         _head_bytes = 0
+        _is_in_head = False
         _address: str | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -94,7 +95,21 @@ def bounded(limits: ConnectionLimits, metrics: ApiMetrics) -> type[HttpToolsProt
                     f"path and headers are more than {limits.head_bytes} bytes; send fewer or shorter ones",
                 )
 
+        def on_message_begin(self) -> None:
+            self._is_in_head = True
+            # One that is sent while the last one is answered.
+            if self._head is None:
+                self._await_head()
+            super().on_message_begin()
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            # What follows a body in parts is no part of the head: uvicorn would add it, without bound, to the headers
+            # of a request that is being answered.
+            if self._is_in_head:
+                super().on_header(name, value)
+
         def on_headers_complete(self) -> None:
+            self._is_in_head = False
             self._head_is_here()
             super().on_headers_complete()
 

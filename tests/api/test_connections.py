@@ -133,6 +133,26 @@ async def test_a_head_without_end_is_refused(api: Api) -> None:
     assert await api.refused("head_too_large")() == 1
 
 
+async def test_nothing_that_follows_a_body_is_taken_for_a_header(api: Api, key: str) -> None:
+    in_parts = b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n"
+    async with api.connect() as client:
+        shown = f"X-API-Key: {key}\r\n".encode()
+        client.send(b"GET /api/v1/kinds HTTP/1.1\r\nHost: api\r\n" + in_parts + shown + b"\r\n")
+        assert (await client.rest()).startswith(b"HTTP/1.1 401 ")
+    async with api.connect() as client:
+        client.send(b"GET /api/v1/kinds HTTP/1.1\r\nHost: api\r\n" + shown + in_parts + b"\r\n")
+        assert (await client.rest()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_of_requests_that_are_sent_at_once_each_has_its_own_head(api: Api, key: str) -> None:
+    shown = f"X-API-Key: {key}\r\n".encode()
+    one = b"GET /api/v1/kinds HTTP/1.1\r\nHost: api\r\n"
+    async with api.connect() as client:
+        client.send((one + shown + b"\r\n") * 2 + one + b"Connection: close\r\n\r\n")
+        statuses = [part[:3] for part in (await client.rest()).split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200", b"200", b"401"]
+
+
 async def test_one_address_has_so_many_connections_and_no_more(api: Api) -> None:
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(api.connect()) for _ in range(4)]
