@@ -39,7 +39,9 @@ class BrokerOptions:
     secure: SecureListener | None = None
     autosave_seconds: int = 30
     max_packet_bytes: int = 262_144
-    max_connections: int = 120_000  # of each listener: a fleet of 100,000, and what has not noticed that it broke
+    max_connections: int = (
+        120_000  # of each listener: a fleet of 100,000, and what has not noticed that it broke
+    )
     # Where the broker sees ``data_dir``, when that is elsewhere than here: in a container.
     seen_as: pathlib.PurePosixPath | None = None
 
