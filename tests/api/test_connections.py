@@ -18,6 +18,7 @@ from api.serving import ConnectionLimits
 from tests.api.answers import NOW
 from tests.api.conftest import listen
 from tests.api.test_departures import until
+from tests.cities import City
 
 pytestmark = pytest.mark.servers
 
@@ -151,6 +152,24 @@ async def test_of_requests_that_are_sent_at_once_each_has_its_own_head(api: Api,
         client.send((one + shown + b"\r\n") * 2 + one + b"Connection: close\r\n\r\n")
         statuses = [part[:3] for part in (await client.rest()).split(b"HTTP/1.1 ")[1:]]
     assert statuses == [b"200", b"200", b"401"]
+
+
+async def test_a_head_without_end_is_refused_while_another_request_is_answered(
+    api: Api, city: City, key: str
+) -> None:
+    # The first waits for its table.
+    async with city.owner.transaction():
+        await city.owner.execute("LOCK TABLE alatau.latest IN ACCESS EXCLUSIVE MODE")
+        async with api.connect() as client:
+            client.send(
+                f"GET /api/v1/latest HTTP/1.1\r\nHost: api\r\nX-API-Key: {key}\r\n\r\n".encode()
+                + HEAD
+                + b"X-Long: "
+                + b"y" * 2_000_000
+            )
+            with contextlib.suppress(ConnectionResetError):
+                assert await client.rest() == b""
+        assert await api.refused("head_too_large")() == 1
 
 
 async def test_one_address_has_so_many_connections_and_no_more(api: Api) -> None:
