@@ -196,16 +196,15 @@ async def _find_caller(
     """Return whose a valid key or token is, None of one that is not; ``find`` also tells for how many seconds."""
     if (known := cache.caller_of(secret)) is not None:
         return known
-    wrong = whole.rates.of_wrong_keys
     # Who has shown a valid one before is let ask: others behind the same address may be the ones that guess.
-    if not (has_seen := cache.has_seen(secret)) and wrong.is_empty(address):
-        raise too_often(f"too many wrong keys came from {address}", wrong.take(address).wait)
+    if not (has_seen := cache.has_seen(secret)):
+        refuse_if_too_often_wrong(address, whole)
     generation = cache.generation
     async with whole.database.connection() as connection:
         found = await find(connection)
     if found is None:
         if not has_seen:
-            wrong.take(address)
+            whole.rates.of_wrong_keys.take(address)
         return None
     caller, left = found
     cache.remember(secret, caller, generation, left)
@@ -215,6 +214,13 @@ async def _find_caller(
 def take_turn_of_address(request: Request, whole: Services) -> None:
     """Count a request of an address. Raises a problem where it asks too often."""
     _take(request, whole.rates.of_addresses, address_of(request), "address")
+
+
+def refuse_if_too_often_wrong(address: str, whole: Services) -> None:
+    """Refuse an address from which too much came that was wrong."""
+    wrong = whole.rates.of_wrong_keys
+    if wrong.is_empty(address):
+        raise too_often(f"too many wrong keys came from {address}", wrong.take(address).wait)
 
 
 def _take(request: Request, buckets: Buckets, name: str, what: str) -> None:

@@ -28,6 +28,7 @@ from api import (
     health,
     heatmap,
     latest,
+    oidc,
     problems,
     quality,
     readings,
@@ -46,6 +47,7 @@ from api.exchange import Exchange
 from api.export_runner import ExportRunner
 from api.formats import Format
 from api.keys import KeyCache, KeyTurns
+from api.oidc_issuer import Issuer
 from api.options import ApiOptions, DeviceAccounts
 from api.password_work import PasswordWork
 from api.rates import Buckets, Rate
@@ -148,6 +150,7 @@ def create_app(
         auditor=Auditor(database),
         accounts=accounts,
         exports=ExportRunner(options.exports, database, snapshot) if options.exports else None,
+        issuer=Issuer(options.oidc, time.monotonic) if options.oidc else None,
         clock=clock,
         revision=HEAD,
     )
@@ -186,6 +189,8 @@ def create_app(
         dependencies=[Depends(problems.refuse_unknown_parameters)],
         responses={422: description.problem(422)},
     )
+    if options.oidc:
+        app.include_router(oidc.router)
     for module, (read, write) in _ROLES.items():
         app.include_router(
             module.router,
@@ -208,6 +213,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         }
         if services.exports is not None:
             parts["exports"] = services.exports.run
+        if services.issuer is not None:
+            await stack.enter_async_context(services.issuer)
         if services.accounts is not None and reconciliation is not None:
             await stack.enter_async_context(services.accounts)
             parts["reconciliation"] = reconciliation.run

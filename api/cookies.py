@@ -21,17 +21,17 @@ _SAFE = frozenset({"GET", "HEAD"})
 
 def session_token(request: Request) -> str | None:
     """Return the token of the session that a request came with."""
-    return request.cookies.get(_name(request)) or None
+    return request.cookies.get(cookie_name(request)) or None
 
 
 def set_cookie(request: Request, response: Response, token: str, lifetimes: Lifetimes) -> None:
     """Let the browser keep a session's token, where no script reads it."""
     response.set_cookie(
-        _name(request),
+        cookie_name(request),
         token,
         max_age=round(lifetimes.whole.total_seconds()),
         path="/",
-        secure=_is_secure(request),
+        secure=is_secure(request),
         httponly=True,
         # A strict one is not sent after the redirect from another site on which people may sign in.
         samesite="lax",
@@ -41,7 +41,7 @@ def set_cookie(request: Request, response: Response, token: str, lifetimes: Life
 def clear_cookie(request: Request, response: Response) -> None:
     """Let the browser forget the session's token."""
     response.delete_cookie(
-        _name(request), path="/", secure=_is_secure(request), httponly=True, samesite="lax"
+        cookie_name(request), path="/", secure=is_secure(request), httponly=True, samesite="lax"
     )
 
 
@@ -84,9 +84,11 @@ def _host(origin: str) -> str:
     return urllib.parse.urlsplit(origin).netloc.lower()
 
 
-def _is_secure(request: Request) -> bool:
+def is_secure(request: Request) -> bool:
+    """Return whether a request came over https."""
     return request.url.scheme == "https"
 
 
-def _name(request: Request) -> str:
-    return _HOST_PREFIX + COOKIE if _is_secure(request) else COOKIE
+def cookie_name(request: Request, name: str = COOKIE) -> str:
+    """Return what a cookie of ours is called; over https so that nobody else can set it."""
+    return _HOST_PREFIX + name if is_secure(request) else name

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+from api.oidc_options import OidcOptions
 from api.passwords import Hashing
 from api.rates import Rate
 from api.throttle import ThrottleOptions
@@ -78,6 +79,7 @@ class ApiOptions:
     rate_per_address: Rate = _PER_ADDRESS
     rate_of_wrong_keys: Rate = _WRONG_KEYS  # of one address
     sign_in: SignInOptions = dataclasses.field(default_factory=SignInOptions)
+    oidc: OidcOptions | None = None  # who else lets people in
     max_body_bytes: int = 1 << 20
     body_seconds: float = 30.0
     max_quality_readings: int = 2_000_000  # that one answer about quality looks at

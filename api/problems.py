@@ -40,6 +40,7 @@ class ProblemType(enum.Enum):
     TOO_MANY = ("too-many-requests", 429, "Too many requests")
     HEAD_TOO_LARGE = ("head-too-large", 431, "The head of the request is too large")
     INTERNAL = ("internal", 500, "The server failed")
+    ISSUER_WRONG = ("issuer-wrong", 502, "The identity provider answers wrongly")
     UNAVAILABLE = ("unavailable", 503, "The service is not available now")
     TIMEOUT = ("timeout", 504, "The query took too long")
 
@@ -97,7 +98,8 @@ def problem_document(kind: ProblemType, detail: str, instance: str, request_id: 
     }
 
 
-def _respond(request: Request, problem: ProblemError) -> Response:
+def respond(request: Request, problem: ProblemError) -> Response:
+    """Return the answer that a problem is."""
     document = problem_document(
         problem.kind, problem.detail, request.url.path, request.scope.get(REQUEST_ID)
     ) | {name: value for name, value in problem.members.items() if value is not None}
@@ -109,7 +111,7 @@ def _respond(request: Request, problem: ProblemError) -> Response:
 async def _on_problem(request: Request, error: Exception) -> Response:
     if not isinstance(error, ProblemError):
         raise error
-    return _respond(request, error)
+    return respond(request, error)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -119,20 +121,20 @@ async def _on_http(request: Request, error: Exception) -> Response:
         allowed = allowed_methods(request) or [(error.headers or {}).get("Allow", "")]
         detail = f"{request.method} is not for {request.url.path[:200]}; use {' or '.join(allowed)}"
         headers = {"Allow": ", ".join(allowed)}
-        return _respond(
+        return respond(
             request, ProblemError(ProblemType.METHOD_NOT_ALLOWED, detail, headers=headers, valid=allowed)
         )
     for kind in (ProblemType.BODY_TOO_LARGE, ProblemType.TOO_SLOW):
         if error.status_code == kind.status:
-            return _respond(request, ProblemError(kind, str(error.detail)))
+            return respond(request, ProblemError(kind, str(error.detail)))
     if error.status_code == 404:
         paths = sorted(request.app.openapi()["paths"])
         detail = f"{request.url.path[:200]} is not a path; {did_you_mean(request.url.path, paths)}"
-        return _respond(
+        return respond(
             request, ProblemError(ProblemType.NOT_FOUND, detail, nearest=_near_path(request, paths))
         )
     # What Starlette itself refuses: a body that is no JSON.
-    return _respond(request, ProblemError(ProblemType.INVALID_BODY, str(error.detail)))
+    return respond(request, ProblemError(ProblemType.INVALID_BODY, str(error.detail)))
 
 
 def _near_path(request: Request, paths: list[str]) -> str | None:
@@ -146,7 +148,7 @@ async def _on_validation(request: Request, error: Exception) -> Response:
     first = errors[0]
     kind = ProblemType.INVALID_BODY if first["in"] == "body" else ProblemType.INVALID_PARAMETER
     extra = {name: first.get(name) for name in ("nearest", "valid")}
-    return _respond(
+    return respond(
         request, ProblemError(kind, f"{first['name']}: {first['message']}", errors=errors, **extra)
     )
 

@@ -13,6 +13,7 @@ from api.auditing import Auditor
 from api.database import Database
 from api.export_runner import ExportRunner
 from api.keys import KeyCache, KeyTurns
+from api.oidc_issuer import Issuer
 from api.options import ApiOptions, DeviceAccounts
 from api.password_work import PasswordWork
 from api.rates import Buckets
@@ -49,6 +50,7 @@ class Services:
     auditor: Auditor
     accounts: DeviceAccounts | None
     exports: ExportRunner | None
+    issuer: Issuer | None
     clock: Clock
     revision: str  # of the database that this code needs
 

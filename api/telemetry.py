@@ -52,6 +52,13 @@ class ApiMetrics:
         self._refused = Counter(
             "alatau_api_connections_refused", "Connections ended by a limit.", ["reason"], registry=registry
         )
+        self._sign_ins = Counter(
+            "alatau_api_oidc_sign_ins", "Attempts to sign in elsewhere.", ["outcome"], registry=registry
+        )
+
+    def count_sign_in(self, outcome: str) -> None:
+        """Count one attempt to sign in elsewhere."""
+        self._sign_ins.labels(outcome).inc()
 
         dismissed = Counter(
             "alatau_api_broker_dismissals",

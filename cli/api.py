@@ -10,6 +10,7 @@ from api.app import create_app
 from api.options import ApiOptions, ExportOptions
 from cli.api_transport import ApiTransport
 from cli.connections import broker_admin, broker_ca, broker_url, database_url
+from cli.oidc import oidc_options
 from cli.process import collect_seldom, configure_logs, configure_metrics
 from cli.settings import load_settings
 from sensors.topics import Topics
@@ -40,6 +41,7 @@ def api() -> None:
         mqtt_url=told,
         mqtt_ca=None if ca is None else str(ca),
         exports=ExportOptions(settings.exports),
+        oidc=oidc_options(settings),
     )
     # Who supervises it starts it again.
     app = create_app(

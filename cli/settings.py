@@ -90,6 +90,15 @@ class Settings(BaseSettings):
     export_dir: pathlib.Path | None = pydantic.Field(
         None, description="Where the API keeps exported files; else in the data directory."
     )
+    public_url: str | None = pydantic.Field(None, description="Where browsers find the API.")
+    oidc_issuer: str | None = pydantic.Field(
+        None, description="OpenID Connect issuer at which people may sign in too."
+    )
+    oidc_client_id: str | None = pydantic.Field(None, description="What the API is called there.")
+    oidc_client_secret: str | None = pydantic.Field(None, description="Its secret there.")
+    oidc_roles: str | None = pydantic.Field(
+        None, description="Which of its claims gives which role, as in `groups: alatau-admins=admin`."
+    )
 
     @property
     def root(self) -> pathlib.Path:

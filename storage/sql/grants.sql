@@ -73,6 +73,7 @@ GRANT SELECT, INSERT ON alatau.audit TO alatau_api;
 GRANT INSERT ON alatau.audit TO alatau_scoped;
 
 -- The API makes people and keeps their sessions; what names them elsewhere is set once, when they are made.
-GRANT SELECT, INSERT, DELETE, UPDATE (password_hash, role, districts, kinds, last_sign_in_at, known_addresses, disabled_at)
+GRANT SELECT, INSERT, DELETE,
+    UPDATE (name, password_hash, role, districts, kinds, last_sign_in_at, known_addresses, disabled_at)
     ON alatau.user_account TO alatau_api;
 GRANT SELECT, INSERT, DELETE, UPDATE (used_at) ON alatau.user_session TO alatau_api;

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import ApiOptions, create_app
+from api.oidc_options import OidcOptions, read_rules
 from api.options import DeviceAccounts
 from api.rates import Rate
 from api.serving import ConnectionLimits, serving
@@ -26,6 +27,8 @@ from stack.ports import free_port
 from storage.api_keys import Role, generate_key, store_key
 from storage.database import connect
 from tests.api.answers import NOW
+from tests.api.elsewhere import API, RULES, START, UNIX, Entrance, WithIssuer
+from tests.api.issuer import CLIENT_ID, CLIENT_SECRET, Issuer, Keys, running_issuer
 from tests.api.people import Clock, Place, Places, add_person, sign_in_options
 from tests.cities import City, open_city
 from tests.conftest import Database
@@ -146,3 +149,53 @@ async def here(options: ApiOptions) -> AsyncIterator[Place]:
 async def anna(city: City) -> str:
     await add_person(city, "anna", Role.OPERATOR)
     return "anna"
+
+
+@pytest.fixture(scope="session")
+def issuer_keys() -> Keys:
+    return Keys()
+
+
+@pytest.fixture(scope="module")
+async def issuer_of_module(issuer_keys: Keys) -> AsyncIterator[Issuer]:
+    async with running_issuer(issuer_keys, f"{API}{START}/callback", lambda: UNIX) as issuer:
+        yield issuer
+
+
+@pytest.fixture
+def issuer(issuer_of_module: Issuer) -> Issuer:
+    issuer_of_module.reset()
+    return issuer_of_module
+
+
+@pytest.fixture(scope="module")
+def with_issuer(options: ApiOptions) -> WithIssuer:
+    def change(issuer: Issuer, /, **changes: Any) -> ApiOptions:
+        rules = read_rules(RULES)
+        oidc = OidcOptions(
+            issuer.url, CLIENT_ID, CLIENT_SECRET, API, rules, keep_seconds=0.0, again_seconds=0.0
+        )
+        return dataclasses.replace(
+            options,
+            sign_in=sign_in_options(),
+            oidc=dataclasses.replace(oidc, **changes),
+            rate_of_wrong_keys=Rate(1e6, 10**6),
+        )
+
+    return change
+
+
+@pytest.fixture(scope="module")
+async def entrance_of_module(issuer_of_module: Issuer, with_issuer: WithIssuer) -> AsyncIterator[Entrance]:
+    clock = Clock(NOW)
+    app = create_app(with_issuer(issuer_of_module), clock=clock)
+    async with serve(app, None):
+        yield Entrance(app, issuer_of_module, clock)
+
+
+@pytest.fixture
+async def entrance(entrance_of_module: Entrance, issuer: Issuer) -> Entrance:
+    """An application that people sign in to at an honest issuer, of which it remembers nothing."""
+    await entrance_of_module.app.state.services.auditor.write()  # what is of other tests
+    entrance_of_module.clock.now = NOW
+    return dataclasses.replace(entrance_of_module, before=entrance_of_module.counts())
