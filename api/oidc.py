@@ -21,9 +21,9 @@ from api.cookies import cookie_name, is_secure, set_cookie
 from api.oidc_flow import COOKIE, HOME, Flow, is_own_path, open_flow
 from api.oidc_issuer import CodeRefusedError, Issuer, IssuerError
 from api.oidc_options import Grant, OidcOptions
-from api.oidc_refusals import RefusedError, metrics_of, of_issuer, refuse
+from api.oidc_refusals import DISABLED, RefusedError, metrics_of, of_issuer, refuse, show
 from api.oidc_tokens import Expected, Fault, NotTrustedError, verify
-from api.problems import invalid_parameter
+from api.problems import ProblemError, invalid_parameter
 from api.services import Services, Whole
 from api.signing_in import let_in
 from storage.audit import Event, record
@@ -92,11 +92,13 @@ async def get_callback(
         flow = await _flow_of(request, whole, state, error, iss)
         claims = await _claims_of(issuer, options, flow, code, int(whole.clock().timestamp()))
         user = await _arrive(request, whole, options, claims)
-        token = await let_in(request, whole, user, by=options.issuer)
+        token = await let_in(request, whole, user, by=options.issuer, refusal=DISABLED)
     except IssuerError as failure:
         response = refuse(request, whole, of_issuer(failure))
     except RefusedError as refused:
         response = refuse(request, whole, refused)
+    except ProblemError as problem:
+        response = show(request, problem)
     else:
         response = _redirect(flow.to)
         set_cookie(request, response, token, whole.options.sign_in.lifetimes)

@@ -27,6 +27,7 @@ _SOMEBODY = "somebody from elsewhere"
 # What may be somebody who tries; the others are nothing that a browser could make.
 _SUSPICIOUS = frozenset(Fault) - {Fault.AWAY, Fault.WRONG, Fault.ROLE, Fault.DISABLED, Fault.DENIED}
 _AGAIN = "sign in again"
+DISABLED = "you are disabled here; ask an admin of Alatau to enable you"
 _UNPROVEN = (
     "what your organisation sent does not prove who you are; "
     "sign in again, and tell the operator this request_id if it goes on"
@@ -46,7 +47,7 @@ _TOLD: Mapping[Fault, tuple[ProblemType, str]] = {
         ProblemType.FORBIDDEN,
         "your organisation knows you, but gives you nothing to do here; ask there for a group that has a role",
     ),
-    Fault.DISABLED: (ProblemType.FORBIDDEN, "you are disabled here; ask an admin of Alatau to enable you"),
+    Fault.DISABLED: (ProblemType.FORBIDDEN, DISABLED),
     Fault.WRONG: (
         ProblemType.ISSUER_WRONG,
         "your organisation's sign-in answers wrongly; tell the operator, who finds the reason in the log",
@@ -86,11 +87,14 @@ def refuse(request: Request, whole: Services, refused: RefusedError) -> Response
     metrics_of(request).count_sign_in(fault.value)
     if fault in _SUSPICIOUS:
         whole.rates.of_wrong_keys.take(address)
-    problem = _problem(fault)
+    return show(request, _problem(fault))
+
+
+def show(request: Request, problem: ProblemError) -> Response:
+    """Return a problem as who asks reads it: people see a page."""
     if "text/html" not in request.headers.get("accept", ""):
         return problems.respond(request, problem)
     page = _PAGE.format(
-        title=html.escape(problem.kind.title),
         detail=html.escape(problem.detail),
         request_id=html.escape(str(request.scope.get(REQUEST_ID))),
     )
@@ -120,13 +124,13 @@ _PAGE = """<!doctype html>
   <meta charset="utf-8">
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <meta name="color-scheme" content="light dark">
-  <title>{title} · Alatau</title>
+  <title>Not signed in · Alatau</title>
   <link rel="stylesheet" href="/sign-in/page.css">
 </head>
 <body>
   <main>
     <h1>Alatau</h1>
-    <p role="alert">{title}: {detail}.</p>
+    <p role="alert">{detail}.</p>
     <p>request_id {request_id}</p>
     <a class="button" href="/sign-in">Back</a>
   </main>

@@ -20,7 +20,7 @@ POLICY = (
 )
 
 _PLACE = b"<!-- elsewhere -->"
-_ELSEWHERE = b'<a class="button" href="/api/v1/session/oidc">Sign in with your organisation</a>'
+_ELSEWHERE = b'<a class="button quiet" href="/api/v1/session/oidc">Sign in with your organisation</a>'
 
 
 @functools.cache

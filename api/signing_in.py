@@ -60,17 +60,23 @@ async def check_password(
 
 
 async def let_in(
-    request: Request, whole: Services, user: User, *, by: str, password_hash: str | None = None
+    request: Request,
+    whole: Services,
+    user: User,
+    *,
+    by: str,
+    password_hash: str | None = None,
+    refusal: str | None = None,
 ) -> str:
     """Open a session of somebody who has shown who they are, put it on record, and return its token.
 
     It is a new one each time, and the one that the request came with ends. Raises a problem where they may not sign in
-    any more; ``password_hash`` is the hash of the password that they showed.
+    any more, with ``refusal`` if given; ``password_hash`` is the hash of the password that they showed.
     """
     address, now = address_of(request), whole.clock()
     async with whole.database.connection() as connection, connection.transaction():
         if not await note_sign_in(connection, user.user_id, network_of(address), now, password_hash):
-            raise unauthorized(WRONG)
+            raise unauthorized(refusal or WRONG)
         if old := session_token(request):
             await close_session(connection, old)
         token = await open_session(connection, user.user_id, address, now, whole.options.sign_in.lifetimes)

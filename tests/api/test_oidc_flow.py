@@ -13,6 +13,7 @@ from api.app import create_app
 from api.oidc_flow import COOKIE, Flow
 from api.oidc_tokens import Fault
 from api.rates import Rate
+from stack.ports import free_port
 from tests.api.answers import NOW, problem
 from tests.api.conftest import serve
 from tests.api.elsewhere import API, START, Entrance, WithIssuer, at_issuer, attempt, begin
@@ -153,6 +154,19 @@ async def test_a_browser_gets_a_page_that_runs_nothing_and_leads_back(entrance: 
     assert "script-src 'self'" in answer.headers["content-security-policy"]
     assert 'href="/sign-in"' in answer.text
     assert answer.headers["x-request-id"] in answer.text
+
+
+async def test_who_comes_back_while_the_database_is_away_is_told(
+    issuer: Issuer, with_issuer: WithIssuer
+) -> None:
+    nowhere = f"postgresql://127.0.0.1:{free_port()}/nowhere"
+    options = dataclasses.replace(with_issuer(issuer), database_url=nowhere)
+    async with serve(create_app(options, clock=lambda: NOW), None) as browser:
+        back = await at_issuer(await begin(browser))
+        answer = await browser.get(back, headers={"Accept": "text/html"})
+    assert answer.status_code == 503
+    assert "the database is not reachable" in answer.text
+    assert int(answer.headers["retry-after"]) > 0
 
 
 async def test_an_address_that_sends_too_much_that_is_wrong_waits(
