@@ -21,7 +21,7 @@ from api.cookies import cookie_name, is_secure, set_cookie
 from api.oidc_flow import COOKIE, HOME, Flow, is_own_path, open_flow
 from api.oidc_issuer import CodeRefusedError, Issuer, IssuerError
 from api.oidc_options import Grant, OidcOptions
-from api.oidc_refusals import DISABLED, RefusedError, metrics_of, of_issuer, refuse, show
+from api.oidc_refusals import DISABLED, UNASKED, RefusedError, metrics_of, of_issuer, refuse, show
 from api.oidc_tokens import Expected, Fault, NotTrustedError, verify
 from api.problems import ProblemError, invalid_parameter
 from api.services import Services, Whole
@@ -84,7 +84,7 @@ async def get_callback(
     error: Given = None,
     iss: Given = None,
 ) -> Response:
-    """Let in who comes back from the issuer; whatever comes of it, that sign-in is over."""
+    """Let in who comes back from the issuer; whatever comes of it, the sign-in that it is of is over."""
     take_turn_of_address(request, whole)
     refuse_if_too_often_wrong(address_of(request), whole)
     options, issuer = _configured(whole)
@@ -97,6 +97,8 @@ async def get_callback(
         response = refuse(request, whole, of_issuer(failure))
     except RefusedError as refused:
         response = refuse(request, whole, refused)
+        if refused.fault in UNASKED:
+            return response
     except ProblemError as problem:
         response = show(request, problem)
     else:

@@ -24,8 +24,10 @@ from storage.users import User
 log = structlog.get_logger("api.oidc")
 
 _SOMEBODY = "somebody from elsewhere"
-# What may be somebody who tries; the others are nothing that a browser could make.
-_SUSPICIOUS = frozenset(Fault) - {Fault.AWAY, Fault.WRONG, Fault.ROLE, Fault.DISABLED, Fault.DENIED}
+# What another site can make any browser send: it counts for nothing, and ends no sign-in that is under way.
+UNASKED = frozenset({Fault.FLOW, Fault.STATE})
+# What is nobody's attempt to get in by what they don't have; all else is counted as a wrong key is.
+_HARMLESS = UNASKED | {Fault.AWAY, Fault.WRONG, Fault.ROLE, Fault.DISABLED, Fault.DENIED}
 _AGAIN = "sign in again"
 DISABLED = "you are disabled here; ask an admin of Alatau to enable you"
 _UNPROVEN = (
@@ -85,7 +87,7 @@ def refuse(request: Request, whole: Services, refused: RefusedError) -> Response
     told = f"oidc: {fault.value}" + (f", {refused.subject}" if refused.subject else "")
     whole.auditor.refused(Refusal(actor, "sign in", address, told))
     metrics_of(request).count_sign_in(fault.value)
-    if fault in _SUSPICIOUS:
+    if fault not in _HARMLESS:
         whole.rates.of_wrong_keys.take(address)
     return show(request, _problem(fault))
 

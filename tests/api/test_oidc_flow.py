@@ -46,10 +46,12 @@ async def test_an_answer_in_another_browser_is_refused(entrance: Entrance, city:
     async with entrance.browser() as attacker, entrance.browser() as victim:
         back = await at_issuer(await begin(attacker))
         await attempt(entrance, city, Fault.FLOW, await victim.get(back))
-        await begin(victim)
+        own = await begin(victim)
         problem(await victim.get(back), 401, "unauthorized")
+        # Nobody's own sign-in is ended by others.
+        assert "/token" not in entrance.issuer.asked
+        assert (await victim.get(await at_issuer(own))).status_code == 303
     assert entrance.count(Fault.STATE.value) == 1
-    assert "/token" not in entrance.issuer.asked
 
 
 @pytest.mark.parametrize("cookie", ["forged", "of another client", "too old"])
@@ -169,14 +171,18 @@ async def test_who_comes_back_while_the_database_is_away_is_told(
     assert int(answer.headers["retry-after"]) > 0
 
 
-async def test_an_address_that_sends_too_much_that_is_wrong_waits(
+async def test_an_address_that_guesses_codes_waits_and_one_that_is_made_to_send_nonsense_does_not(
     issuer: Issuer, with_issuer: WithIssuer
 ) -> None:
     options = dataclasses.replace(with_issuer(issuer), rate_of_wrong_keys=Rate(0.001, 3))
     async with serve(create_app(options, clock=lambda: NOW), None) as browser:
-        for _ in range(3):
-            problem(await browser.get(f"{START}/callback"), 401, "unauthorized")
-        problem(await browser.get(f"{START}/callback"), 429, "too-many-requests")
+        for _ in range(5):
+            problem(await browser.get(f"{START}/callback?code=a&state=b"), 401, "unauthorized")
+        for status in (401, 401, 401, 429):
+            query = dict(urllib.parse.parse_qsl((await begin(browser)).partition("?")[2]))
+            guess = {"code": "guessed", "state": query["state"]}
+            assert (await browser.get(f"{START}/callback", params=guess)).status_code == status
+    assert issuer.asked.count("/token") == 3
 
 
 async def test_the_page_has_a_link_only_where_people_sign_in_elsewhere(

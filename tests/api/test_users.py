@@ -231,7 +231,7 @@ async def test_where_there_is_somebody_no_first_one_is_added(boss: httpx2.AsyncC
 
 async def test_the_role_of_the_api_may_do_to_people_no_more_than_its_work(city: City) -> None:
     for statement in (
-        "UPDATE alatau.user_account SET name = 'x'",
+        "UPDATE alatau.user_account SET created_by = 'x'",
         "UPDATE alatau.user_account SET subject = 'x', issuer = 'y'",
         "UPDATE alatau.user_session SET expires_at = 'infinity'",
         "UPDATE alatau.user_session SET user_id = 1",
