@@ -45,7 +45,6 @@ class ApiMetrics:
         self._repaired = Counter(
             "alatau_api_accounts_repaired", "Accounts of devices mended at the broker.", registry=registry
         )
-
         self._open = Gauge(
             "alatau_api_connections", "Connections of clients that are open.", registry=registry
         )
@@ -55,11 +54,6 @@ class ApiMetrics:
         self._sign_ins = Counter(
             "alatau_api_oidc_sign_ins", "Attempts to sign in elsewhere.", ["outcome"], registry=registry
         )
-
-    def count_sign_in(self, outcome: str) -> None:
-        """Count one attempt to sign in elsewhere."""
-        self._sign_ins.labels(outcome).inc()
-
         dismissed = Counter(
             "alatau_api_broker_dismissals",
             "Connections that the broker did not let in, or ended.",
@@ -79,6 +73,10 @@ class ApiMetrics:
     def dismiss(self, why: Why) -> None:
         """Count one whom the broker sent away."""
         self._dismissed[why].inc()
+
+    def count_sign_in(self, outcome: str) -> None:
+        """Count one attempt to sign in elsewhere."""
+        self._sign_ins.labels(outcome).inc()
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request under its route's template: paths themselves are without bound."""
