@@ -22,6 +22,7 @@ from api import (
     corrections,
     dead_letters,
     description,
+    device_changes,
     devices,
     exports,
     gaps,
@@ -52,12 +53,14 @@ from api.options import ApiOptions, DeviceAccounts
 from api.password_work import PasswordWork
 from api.rates import Buckets, Rate
 from api.reconciliation import Dismissals, Reconciliation
+from api.rotations import Rotations
 from api.services import Clock, Rates, Services
 from api.snapshot import CatalogueWatch
 from api.telemetry import ApiMetrics
 from api.throttle import Throttle
-from storage.api_keys import Role
+from storage.api_keys import KEYS_CHANNEL, Role
 from storage.migrations import HEAD
+from storage.rotations import ROTATIONS_CHANNEL
 
 __all__ = ["ApiOptions", "DeviceAccounts", "create_app"]
 
@@ -76,6 +79,7 @@ half-open, units are UCUM codes, lists continue at `next`. Errors are RFC 9457 p
 _ROLES: dict[ModuleType, tuple[Role, Role]] = {
     city: (Role.VIEWER, Role.ADMIN),
     devices: (Role.VIEWER, Role.OPERATOR),
+    device_changes: (Role.OPERATOR, Role.OPERATOR),
     latest: (Role.VIEWER, Role.ADMIN),
     readings: (Role.ANALYST, Role.ADMIN),
     series: (Role.VIEWER, Role.ADMIN),
@@ -125,7 +129,11 @@ def create_app(
         keys.forget()
         sessions_.forget()
 
-    snapshot = CatalogueWatch(options, forget)
+    rotations = Rotations(options, database, accounts) if accounts else None
+    announced: dict[str, Callable[[], None]] = {KEYS_CHANNEL: forget}
+    if rotations is not None:
+        announced[ROTATIONS_CHANNEL] = rotations.wake
+    snapshot = CatalogueWatch(options, announced)
 
     def buckets(rate: Rate) -> Buckets:
         return Buckets(rate, options.key_cache_size, time.monotonic)
@@ -166,6 +174,7 @@ def create_app(
     )
     app.state.services = services
     app.state.reconciliation = Reconciliation(options, database, accounts, metrics) if accounts else None
+    app.state.rotations = rotations
     app.state.metrics = metrics
     if accounts is not None:
         accounts.watch(Dismissals(metrics, services.auditor).note)
@@ -205,6 +214,7 @@ def create_app(
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     reconciliation: Reconciliation | None = app.state.reconciliation
+    rotations: Rotations | None = app.state.rotations
     async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         parts = {
             "database": services.database.run,
@@ -215,9 +225,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             parts["exports"] = services.exports.run
         if services.issuer is not None:
             await stack.enter_async_context(services.issuer)
-        if services.accounts is not None and reconciliation is not None:
+        if services.accounts is not None and reconciliation is not None and rotations is not None:
             await stack.enter_async_context(services.accounts)
-            parts["reconciliation"] = reconciliation.run
+            parts |= {"reconciliation": reconciliation.run, "rotations": rotations.run}
         tasks = [
             group.create_task(_run_part(name, run, app.state.on_failure), name=f"api.{name}")
             for name, run in parts.items()

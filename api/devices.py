@@ -1,11 +1,9 @@
-"""Devices: listing them, one of them, registering a new one; keeping one out, a new secret, deleting one."""
+"""Devices: listing them, one of them, registering a new one."""
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import urllib.parse
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 import orjson
@@ -19,7 +17,6 @@ from api.auditing import Refusal
 from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.description import problem
-from api.keys import Caller
 from api.members import ANSWER, DeviceId, DistrictName, KindName, Moment, Next, Position, Seconds, Simulated
 from api.options import ApiOptions, DeviceAccounts
 from api.parameters import no_such_device, parse_moment, require_known
@@ -37,13 +34,9 @@ from storage.audit import record
 from storage.devices import (
     Credential,
     Device,
-    delete_device,
-    disable_device,
-    enable_device,
     find_device,
     list_devices,
     register_devices,
-    replace_credential,
 )
 from storage.kinds import Connection
 
@@ -103,6 +96,9 @@ class DeviceAnswer(TypedDict):
     ]
     registered_at: Moment
     disabled: Annotated[bool, Field(description="The broker does not let it in.", examples=[False])]
+    old_secret_until: Annotated[
+        Moment | None, Field(description="Until when its old secret is good beside the new one, UTC.")
+    ]
 
 
 @with_config(ANSWER)
@@ -117,6 +113,13 @@ class DevicesAnswer(TypedDict):
 _FirstSteps = TypedDict(
     "_FirstSteps",
     {
+        "user": Annotated[
+            str,
+            Field(
+                description="Its user name at the broker, for this secret. Its client id is its id.",
+                examples=["sample-air-1"],
+            ),
+        ],
         "secret": Annotated[str, Field(description="At the broker; shown only here.", examples=["SwbR…"])],
         "try": Annotated[
             str,
@@ -150,11 +153,12 @@ async def get_devices(request: Request, api: Api, query: Annotated[DeviceFilter,
             simulated=query.simulated,
         )
     cursor = encode_cursor(_SCOPE, devices[-1].id) if len(devices) == query.limit else None
-    content: DevicesAnswer = {"devices": [_shape(device) for device in devices], "next": cursor}
+    content: DevicesAnswer = {"devices": [shape(device) for device in devices], "next": cursor}
     return answer(content, headers=next_page(request, cursor))
 
 
-def _shape(device: Device) -> DeviceAnswer:
+def shape(device: Device) -> DeviceAnswer:
+    """Return a device as it is answered."""
     return {
         "id": device.id,
         "kind": device.kind,
@@ -166,6 +170,7 @@ def _shape(device: Device) -> DeviceAnswer:
         "metadata": device.metadata,
         "registered_at": device.registered_at,
         "disabled": device.disabled_at is not None,
+        "old_secret_until": device.old_secret_until,
     }
 
 
@@ -181,13 +186,13 @@ async def require_device(connection: Connection, device: str) -> Device:
 async def get_device(device: str, api: Api) -> Response:
     """Return one device."""
     async with api.database.connection() as connection:
-        return answer(_shape(await require_device(connection, device)))
+        return answer(shape(await require_device(connection, device)))
 
 
 @router.post("", status_code=201, response_model=NewDeviceAnswer, responses={409: problem(409)})
 async def post_device(request: Request, body: NewDevice, api: Api, whole: Whole, caller: Asking) -> Response:
     """Register a device at the database and at the broker. Its secret is in this answer and never again."""
-    accounts = _accounts_of(api)
+    accounts = accounts_of(api)
     spec = _spec(body, api.catalogue, to_microseconds(api.clock()))
     require_in_scope(request, whole, caller, "kind", spec.kind, caller.scope.kinds)
     require_in_scope(request, whole, caller, "district", spec.district, caller.scope.districts)
@@ -200,7 +205,7 @@ async def post_device(request: Request, body: NewDevice, api: Api, whole: Whole,
                 whole.auditor.refused(Refusal(caller.actor, "register device", address_of(request), spec.id))
             raise
         await record(connection, [act(request, caller, "register device", spec.id)])
-    content = _with_secret(api, device, secret)
+    content = with_secret(api, device, spec.id, secret)
     return answer(
         content,
         status=201,
@@ -222,7 +227,7 @@ async def _register(
     """Register a device in the database and at the broker, or in neither."""
     async with connection.transaction():
         try:
-            added = await register_devices(connection, [spec], catalogue, {spec.id: _credential(secret)})
+            added = await register_devices(connection, [spec], catalogue, {spec.id: credential_of(secret)})
         except CatalogueError as error:
             raise ProblemError(ProblemType.INVALID_BODY, str(error)) from None
         if not added:
@@ -245,72 +250,8 @@ async def _where_it_is(connection: Connection, device: str) -> str:
     return f"GET {router.prefix}/{device} shows it" if is_seen else "choose another"
 
 
-@router.post("/{device}/disable", response_model=DeviceAnswer)
-async def post_disable(request: Request, device: str, api: Api, caller: Asking) -> Response:
-    """Keep a device out of the broker. Its connection is cut at once; what it has sent stays."""
-    async with _changing(request, api, caller, device, "disable device") as (connection, accounts):
-        await disable_device(connection, device)
-        await accounts.disable_device(device)
-        changed = await require_device(connection, device)
-    return answer(_shape(changed))
-
-
-@router.post("/{device}/enable", response_model=DeviceAnswer)
-async def post_enable(request: Request, device: str, api: Api, caller: Asking) -> Response:
-    """Let a device in again that was disabled, with the secret that it has."""
-    async with _changing(request, api, caller, device, "enable device") as (connection, accounts):
-        await enable_device(connection, device)
-        await accounts.enable_device(device)
-        changed = await require_device(connection, device)
-    return answer(_shape(changed))
-
-
-@router.post("/{device}/secret", response_model=NewDeviceAnswer)
-async def post_secret(request: Request, device: str, api: Api, caller: Asking) -> Response:
-    """Give a device a new secret, which is in this answer and never again. The old one ends, and its connection."""
-    secret = generate_secret()
-    async with _changing(request, api, caller, device, "replace secret") as (connection, accounts):
-        await replace_credential(connection, device, _credential(secret))
-        await accounts.add_device(device, secret)
-        changed = await require_device(connection, device)
-        if changed.disabled_at is not None:
-            await accounts.disable_device(device)
-    return answer(_with_secret(api, changed, secret), headers={"Cache-Control": "no-store"})
-
-
-@router.delete("/{device}", status_code=204, responses={409: problem(409)})
-async def delete(request: Request, device: str, api: Api, caller: Asking) -> Response:
-    """Delete a device that never had a reading. One that had is refused with 409: disable it."""
-    async with _changing(request, api, caller, device, "delete device") as (connection, accounts):
-        if not await delete_device(connection, device):
-            raise ProblemError(
-                ProblemType.HAS_READINGS,
-                f'device "{device}" has, or had, readings, which belong to it; '
-                f"POST {router.prefix}/{urllib.parse.quote(device)}/disable keeps it out",
-            )
-        await accounts.delete_device(device)
-    return Response(status_code=204)
-
-
-@contextlib.asynccontextmanager
-async def _changing(
-    request: Request, api: Services, caller: Caller, device: str, action: str
-) -> AsyncIterator[tuple[Connection, DeviceAccounts]]:
-    """Lend database and broker to a change of a device: of both, on record, or of neither.
-
-    The broker comes last, so that only the commit can fail after it; the same request again mends that.
-    """
-    accounts = _accounts_of(api)
-    async with api.database.connection() as connection, connection.transaction():
-        await require_device(connection, device)
-        await record(connection, [act(request, caller, action, device)])
-        try:
-            yield connection, accounts
-        except BrokerError as error:
-            raise unavailable(f"nothing was changed: {error}") from error
-
-
-def _accounts_of(api: Services) -> DeviceAccounts:
+def accounts_of(api: Services) -> DeviceAccounts:
+    """Return who changes the broker's accounts, or raise the problem that nobody may."""
     if api.accounts is None:
         raise unavailable(
             "devices can't be registered or changed: this API has no administrator's account at the broker; "
@@ -320,17 +261,19 @@ def _accounts_of(api: Services) -> DeviceAccounts:
     return api.accounts
 
 
-def _credential(secret: str) -> Credential:
+def credential_of(secret: str) -> Credential:
+    """Return what is stored of a secret."""
     hashed = hash_secret(secret)
     return Credential(hashed.salt, hashed.hash, hashed.iterations)
 
 
-def _with_secret(api: Services, device: Device, secret: str) -> NewDeviceAnswer:
-    snippet = _publish_command(api.options, device.id, secret, api.catalogue.kind_of[device.kind])
-    return {**_shape(device), "secret": secret, "try": snippet}
+def with_secret(api: Services, device: Device, user: str, secret: str) -> NewDeviceAnswer:
+    """Return a device with its new secret and how to use that."""
+    snippet = _publish_command(api.options, device.id, user, secret, api.catalogue.kind_of[device.kind])
+    return {**shape(device), "user": user, "secret": secret, "try": snippet}
 
 
-def _publish_command(options: ApiOptions, device: str, secret: str, kind: Kind) -> str:
+def _publish_command(options: ApiOptions, device: str, user: str, secret: str, kind: Kind) -> str:
     broker = urllib.parse.urlsplit(options.mqtt_url)
     is_tls = broker.scheme in ("mqtts", "ssl")
     example = {metric.name: _plausible(metric.minimum, metric.maximum) for metric in kind.metrics[:2]}
@@ -339,7 +282,7 @@ def _publish_command(options: ApiOptions, device: str, secret: str, kind: Kind) 
         "mosquitto_pub",
         *("-h", broker.hostname or "127.0.0.1", "-p", str(broker.port or (8883 if is_tls else 1883))),
         *certificate,
-        *("-V", "5", "-q", "1", "-i", device, "-u", device, "-P", secret),
+        *("-V", "5", "-q", "1", "-i", device, "-u", user, "-P", secret),
         *("-t", options.topics.of(device, Channel.TELEMETRY), "-m", orjson.dumps(example).decode()),
     ]
     return shlex.join(arguments)

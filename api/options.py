@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -92,8 +92,13 @@ class DeviceAccounts(AbstractAsyncContextManager[Any], Protocol):
     or may not have been done: the caller may repeat it.
     """
 
-    async def add_device(self, device: str, secret: str, /) -> None:
-        """Let a device in with its secret; one that is there already gets this secret, and its session ends."""
+    async def add_device(self, username: str, secret: str, /) -> None:
+        """Let a device in with a user name and its secret; a name that is there already gets this secret, and its
+        session ends."""
+        ...
+
+    async def delete_accounts(self, usernames: Sequence[str], /) -> None:
+        """Take accounts away by their user names; their sessions end."""
         ...
 
     async def disable_device(self, device: str, /) -> None:
@@ -105,7 +110,7 @@ class DeviceAccounts(AbstractAsyncContextManager[Any], Protocol):
         ...
 
     async def delete_device(self, device: str, /) -> None:
-        """Take a device's account away; its session ends."""
+        """Take a device's accounts away; its session ends."""
         ...
 
     def watch(self, on_dismissal: Callable[[Dismissal], None], /) -> None:

@@ -31,6 +31,7 @@ class ProblemType(enum.Enum):
     TOO_SLOW = ("too-slow", 408, "The request came too slowly")
     CONFLICT = ("conflict", 409, "It exists already")
     HAS_READINGS = ("has-readings", 409, "It has readings")
+    ROTATING = ("rotation-under-way", 409, "It has two secrets already")
     NOT_READY = ("not-ready", 409, "It is not ready")
     BODY_TOO_LARGE = ("body-too-large", 413, "The body is too large")
     INVALID_PARAMETER = ("invalid-parameter", 422, "A parameter is not valid")

@@ -1,10 +1,10 @@
-"""What the database announces to the API: a new catalogue, of which it keeps a snapshot, and revoked keys."""
+"""What the database announces to the API: a new catalogue, of which it keeps a snapshot, and what others wait for."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -12,7 +12,6 @@ from api.database import DATABASE_ERRORS
 from api.options import ApiOptions
 from api.problems import unavailable
 from sensors.catalogue import Catalogue
-from storage.api_keys import KEYS_CHANNEL
 from storage.catalogue import CATALOGUE_CHANNEL, load_catalogue
 from storage.database import connect
 
@@ -21,11 +20,12 @@ log = structlog.get_logger("api.snapshot")
 
 class CatalogueWatch:
     """Keeps the newest catalogue. ``run`` listens on a connection of its own and also asks now and then,
-    because a notification is lost when the connection is."""
+    because a notification is lost when the connection is. ``others`` are called when their channel is notified, and
+    after each connect."""
 
-    def __init__(self, options: ApiOptions, on_keys_changed: Callable[[], None]) -> None:
+    def __init__(self, options: ApiOptions, others: Mapping[str, Callable[[], None]]) -> None:
         self._options = options
-        self._on_keys_changed = on_keys_changed
+        self._others = others
         self._current: tuple[int, Catalogue] | None = None
         self.attempted = asyncio.Event()
 
@@ -57,9 +57,10 @@ class CatalogueWatch:
             changed = asyncio.Event()
             connection.add_termination_listener(lambda *_: changed.set())
             await connection.add_listener(CATALOGUE_CHANNEL, lambda *_: changed.set())
-            await connection.add_listener(KEYS_CHANNEL, lambda *_: self._on_keys_changed())
-            # What was said while nobody listened is not heard any more.
-            self._on_keys_changed()
+            for channel, tell in self._others.items():
+                await connection.add_listener(channel, _ignoring(tell))
+                # What was said while nobody listened is not heard any more.
+                tell()
             while not connection.is_closed():
                 changed.clear()
                 self._current = await load_catalogue(connection)
@@ -71,3 +72,8 @@ class CatalogueWatch:
             # A lost connection has nobody to say goodbye to.
             with contextlib.suppress(*DATABASE_ERRORS):
                 await connection.close(timeout=2)
+
+
+def _ignoring(tell: Callable[[], None]) -> Callable[..., None]:
+    """Return a listener to which all notifications say the same."""
+    return lambda *_: tell()

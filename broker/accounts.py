@@ -1,7 +1,8 @@
 """Who may do what at the broker: roles, service accounts, and the file of dynamic security made of them.
 
-What a device may publish and receive is said by the pattern rules of the access file, which hold for each user name:
-100,000 devices share a few lines, and one role that says what no device may.
+What a device may publish and receive is said by the pattern rules of the access file, which hold for each client id:
+100,000 devices share a few lines, and one role that says what no device may. So an account of a device is let in with
+one client id alone, and every other role says that it has nothing of them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import orjson
 
 from broker.refusals import LOG_TOPIC
 from broker.secrets import HashedSecret
+from sensors.accounts import client_id_of
 from sensors.topics import BROKER_RETAINED, BROKER_STORED, DEVICE_RECEIVES, DEVICE_SENDS, Channel, Topics
 
 
@@ -59,6 +61,24 @@ class Rule:
 
 
 def _roles(topics: Topics) -> dict[str, list[Rule]]:
+    roles = _own_rules(topics)
+    return {
+        role: rules if role == DEVICE_ROLE else [*rules, *_nothing_of_devices(topics, rules)]
+        for role, rules in roles.items()
+    }
+
+
+def _nothing_of_devices(topics: Topics, rules: Iterable[Rule]) -> list[Rule]:
+    """Return what keeps an account from what the access file lets a device do whose id it takes as client id."""
+    everything = [
+        *(("publishClientSend", topics.every(channel)) for channel in DEVICE_SENDS),
+        *(("publishClientReceive", topics.every(channel)) for channel in DEVICE_RECEIVES),
+    ]
+    own = {(rule.acltype, rule.topic) for rule in rules}
+    return [Rule(kind, topic, allow=False) for kind, topic in everything if (kind, topic) not in own]
+
+
+def _own_rules(topics: Topics) -> dict[str, list[Rule]]:
     telemetry, status = topics.every(Channel.TELEMETRY), topics.every(Channel.STATUS)
     return {
         Service.ADMIN: [
@@ -111,10 +131,10 @@ def _of_devices(topics: Topics) -> list[Rule]:
 
 
 def access_file(topics: Topics) -> str:
-    """Return the access file: what every device may do below its own name, and nothing else."""
-    lines = ["# A device's user name is its id; %u stands for it."]
-    lines += [f"pattern write {topics.of('%u', channel)}" for channel in DEVICE_SENDS]
-    lines += [f"pattern read {topics.of('%u', channel)}" for channel in DEVICE_RECEIVES]
+    """Return the access file: what every device may do below its own id, and nothing else."""
+    lines = ["# A device is let in with its id as client id alone; %c stands for it."]
+    lines += [f"pattern write {topics.of('%c', channel)}" for channel in DEVICE_SENDS]
+    lines += [f"pattern read {topics.of('%c', channel)}" for channel in DEVICE_RECEIVES]
     return "\n".join(lines) + "\n"
 
 
@@ -128,11 +148,11 @@ def _client(username: str, secret: Hashed, role: str) -> dict[str, Any]:
     }
 
 
-def _device(device: str, secret: DeviceSecret) -> dict[str, Any]:
+def _device(username: str, secret: DeviceSecret) -> dict[str, Any]:
     # With another client id it is not let in: so nobody ends, or takes over, the session of somebody else.
     return {
-        **_client(device, secret, DEVICE_ROLE),
-        "clientid": device,
+        **_client(username, secret, DEVICE_ROLE),
+        "clientid": client_id_of(username),
         "disabled": secret.is_disabled,
     }
 
@@ -140,7 +160,8 @@ def _device(device: str, secret: DeviceSecret) -> dict[str, Any]:
 def dynamic_security_file(
     topics: Topics, services: Mapping[Service, HashedSecret], devices: Iterable[tuple[str, DeviceSecret]]
 ) -> bytes:
-    """Return the whole file of the dynamic-security plugin: a fleet is loaded at once, not by commands.
+    """Return the whole file of the dynamic-security plugin: a fleet is loaded at once, not by commands. ``devices`` are
+    their user names and secrets.
 
     What no rule allows is refused.
     """
@@ -160,7 +181,7 @@ def dynamic_security_file(
         ],
         "clients": [
             *(_client(service, secret, service) for service, secret in services.items()),
-            *(_device(device, secret) for device, secret in devices),
+            *(_device(username, secret) for username, secret in devices),
         ],
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)

@@ -18,6 +18,7 @@ from broker.accounts import DEVICE_ROLE
 from broker.drift import Account, Deviation, Drift
 from broker.errors import BrokerError
 from broker.refusals import LOG_TOPIC, Dismissal, dismissal_of
+from sensors.accounts import client_id_of, user_names
 from sensors.transport import explain
 
 _REQUEST = "$CONTROL/dynamic-security/v1"
@@ -75,16 +76,17 @@ class BrokerAdmin:
 
     # -- accounts ---------------------------------------------------------------------------------
 
-    async def add_device(self, device: str, secret: str) -> None:
-        """Let a device in with its secret; one that is there already gets this secret, and its session ends."""
-        await self.add_devices([(device, secret)])
+    async def add_device(self, username: str, secret: str) -> None:
+        """Let a device in with a user name and its secret; a name that is there already gets this secret, and its
+        session ends."""
+        await self.add_devices([(username, secret)])
 
     async def add_devices(self, devices: Sequence[tuple[str, str]]) -> None:
-        """Let devices in with their secrets, as ``add_device`` does."""
+        """Let devices in with their user names and secrets, as ``add_device`` does."""
         answers = await self._run(
             [
-                {**_of("createClient", device), "password": secret, "clientid": device, "roles": [_ROLE]}
-                for device, secret in devices
+                {**_of("createClient", username), "password": secret, **_pinned(username), "roles": [_ROLE]}
+                for username, secret in devices
             ]
         )
         known = [given for given, error in zip(devices, answers, strict=True) if error and "exists" in error]
@@ -92,25 +94,32 @@ class BrokerAdmin:
         if known:
             changes = [
                 command
-                for device, secret in known
+                for username, secret in known
                 for command in (
-                    _of("setClientPassword", device) | {"password": secret},
-                    _of("setClientId", device) | {"clientid": device},
+                    _of("setClientPassword", username) | {"password": secret},
+                    _of("setClientId", username) | _pinned(username),
                 )
             ]
             _require(await self._run(changes))
 
     async def disable_device(self, device: str) -> None:
         """Keep a device out; its session ends. One without an account is out already."""
-        _require(await self._run([_of("disableClient", device)]), but=_NOT_THERE)
+        await self._change("disableClient", user_names(device))
 
     async def enable_device(self, device: str) -> None:
         """Let a device in again, if it has an account."""
-        _require(await self._run([_of("enableClient", device)]), but=_NOT_THERE)
+        await self._change("enableClient", user_names(device))
 
     async def delete_device(self, device: str) -> None:
-        """Take a device's account away; its session ends."""
-        _require(await self._run([_of("deleteClient", device)]), but=_NOT_THERE)
+        """Take a device's accounts away; its session ends."""
+        await self.delete_accounts(user_names(device))
+
+    async def delete_accounts(self, usernames: Sequence[str]) -> None:
+        """Take accounts away, if they are there; their sessions end."""
+        await self._change("deleteClient", usernames)
+
+    async def _change(self, command: str, usernames: Sequence[str]) -> None:
+        _require(await self._run([_of(command, username) for username in usernames]), but=_NOT_THERE)
 
     async def end_sessions(self, devices: Mapping[str, bool | None]) -> None:
         """End the sessions of devices, which stay as they are: each with whether it is disabled, None without account.
@@ -150,11 +159,11 @@ class BrokerAdmin:
         """Mend the deviations that can be while the broker runs, unless it would stand still for long; return how
         many those were."""
         commands = [
-            *(_of("deleteClient", device) for device in drift[Deviation.UNKNOWN]),
-            *(_of("disableClient", device) for device in drift[Deviation.ENABLED]),
-            *(_of("enableClient", device) for device in drift[Deviation.DISABLED]),
-            *(_of("setClientId", device) | {"clientid": device} for device in drift[Deviation.CLIENT_ID]),
-            *(_of("addClientRole", device) | _ROLE for device in drift[Deviation.ROLE]),
+            *(_of("deleteClient", name) for name in drift[Deviation.UNKNOWN]),
+            *(_of("disableClient", name) for name in drift[Deviation.ENABLED]),
+            *(_of("enableClient", name) for name in drift[Deviation.DISABLED]),
+            *(_of("setClientId", name) | _pinned(name) for name in drift[Deviation.CLIENT_ID]),
+            *(_of("addClientRole", name) | _ROLE for name in drift[Deviation.ROLE]),
         ]
         if not commands or standstill_seconds(len(commands), await self.count_accounts()) > _REPAIR_SECONDS:
             return 0
@@ -304,8 +313,12 @@ def _batches(commands: Sequence[Command], accounts: int) -> Iterator[Sequence[Co
     return (commands[start : start + count] for start in range(0, len(commands), count))
 
 
-def _of(command: str, device: str) -> dict[str, str]:
-    return {"command": command, "username": device}
+def _of(command: str, username: str) -> dict[str, str]:
+    return {"command": command, "username": username}
+
+
+def _pinned(username: str) -> dict[str, str]:
+    return {"clientid": client_id_of(username)}
 
 
 def _require(errors: Sequence[str | None], but: str | None = None) -> None:

@@ -1,47 +1,39 @@
-"""Devices: registering one or many, a new secret, keeping one out, deleting one, listing them."""
+"""Devices: registering one or many, listing them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import pathlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import Collection
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from broker.admin import BrokerAdmin
 from broker.secrets import generate_secret
 from cli.administration import load_applied
-from cli.connections import broker_admin, broker_url, owner_connection, stack_secrets
+from cli.connections import owner_connection, stack_secrets
 from cli.console import Steps, answers, errors
 from cli.correct import user_name
+from cli.device_accounts import print_secret, told_broker
+from cli.device_changes import add_to
 from cli.device_files import Verdict, add_from_file
 from cli.secrets import credential_of
 from cli.settings import Settings, SettingsError, load_settings
 from sensors.errors import CatalogueError, did_you_mean
 from sensors.fleet import plan_fleet
-from sensors.kinds import DeviceSpec, Metric
-from sensors.topics import Channel, Topics
+from sensors.kinds import DeviceSpec
 from simulators.secrets import device_secret
 from storage.audit import Event, record
 from storage.devices import (
     Credential,
-    Device,
-    delete_device,
-    disable_device,
-    enable_device,
-    find_device,
     list_devices,
     register_devices,
-    replace_credential,
 )
-from storage.kinds import Connection
 
 _AT_ONCE = 1000
 device = typer.Typer(no_args_is_help=True, help="Register devices, list them, keep one out, delete one.")
-DeviceId = Annotated[str, typer.Argument(metavar="ID", help="Its id.")]
+add_to(device)
 
 
 def register(app: typer.Typer) -> None:
@@ -96,7 +88,7 @@ def device_add(
 
 
 async def _add_from(settings: Settings, file: pathlib.Path, output: pathlib.Path) -> None:
-    async with owner_connection(settings) as connection, _broker(settings) as admin:
+    async with owner_connection(settings) as connection, told_broker(settings) as admin:
         catalogue = await load_applied(connection)
         with Steps(errors) as steps, steps.step(f"registering the devices of {file}") as report:
             done = await add_from_file(connection, admin, catalogue, file, output, report)
@@ -125,7 +117,7 @@ def _position(text: str | None) -> tuple[float, float] | None:
 
 async def _add_device(settings: Settings, spec: DeviceSpec) -> None:
     secret = generate_secret()
-    async with owner_connection(settings) as connection, _broker(settings) as admin:
+    async with owner_connection(settings) as connection, told_broker(settings) as admin:
         catalogue = await load_applied(connection)
         # Both or neither: a device that the broker does not know can't send, whatever we have stored.
         async with connection.transaction():
@@ -138,133 +130,7 @@ async def _add_device(settings: Settings, spec: DeviceSpec) -> None:
             await record(connection, [Event(user_name(), "register device", subject=spec.id)])
             if admin is not None:
                 await admin.add_device(spec.id, secret)
-        _print_secret(settings, spec.id, secret, catalogue.kind_of[spec.kind].metrics[0])
-
-
-@contextlib.asynccontextmanager
-async def _broker(settings: Settings) -> AsyncIterator[BrokerAdmin | None]:
-    """Lend who may change the broker's accounts; None, and a word about it afterwards, where nobody may."""
-    admin = broker_admin(settings)
-    if admin is not None:
-        async with admin:
-            yield admin
-        return
-    yield None
-    errors.print("The broker was not told: set ALATAU_BROKER_ADMIN_PASSWORD, or restart it.")
-
-
-def _print_secret(settings: Settings, device_id: str, secret: str, metric: Metric) -> None:
-    answers.print(f"device  {device_id}\nsecret  {secret}   (shown once; only its hash is kept)")
-    topic = Topics(settings.topic_root).of(device_id, Channel.TELEMETRY)
-    answers.print(
-        f"\nA reading of it:\n  mosquitto_pub -L '{broker_url(settings)}/{topic}' -i {device_id} -u {device_id} "
-        f"-P '{secret}' -V 5 -q 1 -m '{{\"{metric.name}\": {metric.minimum:g}}}'",
-        soft_wrap=True,
-    )
-
-
-# A change of a device in the database, and the same at the broker.
-Change = Callable[[Connection], Awaitable[object]]
-Told = Callable[[BrokerAdmin], Awaitable[object]]
-
-
-async def _change(settings: Settings, device_id: str, action: str, change: Change, told: Told) -> Device:
-    """Change a device in the database, on record, and at the broker: both or neither. Return what it was."""
-    async with owner_connection(settings) as connection, _broker(settings) as admin:
-        async with connection.transaction():
-            found = await find_device(connection, device_id)
-            if found is None:
-                raise CatalogueError(f"no device {device_id} is registered; see: alatau device list")
-            await change(connection)
-            await record(connection, [Event(user_name(), action, subject=device_id)])
-            if admin is not None:
-                await told(admin)
-        return found
-
-
-@device.command("disable")
-def disable(device_id: DeviceId) -> None:
-    """Keep a device out of the broker. Its connection is cut at once; what it has sent stays.
-
-    [dim]Example:[/]
-      alatau device disable lamp-17
-    """
-    asyncio.run(
-        _change(
-            load_settings(),
-            device_id,
-            "disable device",
-            lambda connection: disable_device(connection, device_id),
-            lambda admin: admin.disable_device(device_id),
-        )
-    )
-    answers.print(f"{device_id} is disabled", markup=False)
-
-
-@device.command("enable")
-def enable(device_id: DeviceId) -> None:
-    """Let a device in again, with the secret that it has.
-
-    [dim]Example:[/]
-      alatau device enable lamp-17
-    """
-    asyncio.run(
-        _change(
-            load_settings(),
-            device_id,
-            "enable device",
-            lambda connection: enable_device(connection, device_id),
-            lambda admin: admin.enable_device(device_id),
-        )
-    )
-    answers.print(f"{device_id} is enabled", markup=False)
-
-
-@device.command("delete")
-def delete(device_id: DeviceId) -> None:
-    """Delete a device that never had a reading. One that had can only be disabled.
-
-    [dim]Example:[/]
-      alatau device delete lamp-17
-    """
-
-    async def change(connection: Connection) -> None:
-        if not await delete_device(connection, device_id):
-            raise CatalogueError(
-                f"device {device_id} has, or had, readings, which belong to it; "
-                f"keep it out: alatau device disable {device_id}"
-            )
-
-    asyncio.run(
-        _change(
-            load_settings(), device_id, "delete device", change, lambda admin: admin.delete_device(device_id)
-        )
-    )
-    answers.print(f"{device_id} is deleted", markup=False)
-
-
-@device.command("secret")
-def new_device_secret(device_id: DeviceId) -> None:
-    """Give a registered device a new secret and print it, once. The old one stops working, and its connection ends.
-
-    [dim]Example:[/]
-      alatau device secret lamp-17
-    """
-    asyncio.run(_new_device_secret(load_settings(), device_id))
-
-
-async def _new_device_secret(settings: Settings, device_id: str) -> None:
-    secret = generate_secret()
-    async with owner_connection(settings) as connection:
-        catalogue = await load_applied(connection)
-    found = await _change(
-        settings,
-        device_id,
-        "replace secret",
-        lambda connection: replace_credential(connection, device_id, credential_of(secret)),
-        lambda admin: admin.add_device(device_id, secret),
-    )
-    _print_secret(settings, device_id, secret, catalogue.kind_of[found.kind].metrics[0])
+        print_secret(settings, spec.id, spec.id, secret, catalogue.kind_of[spec.kind].metrics[0])
 
 
 async def _add_simulated(settings: Settings, count: int, seed: int, *, with_secrets: bool) -> None:

@@ -46,7 +46,7 @@ def publish(
     A line has the metrics and, if it is not of now, its time: {"ts": 1795341600, "pm2_5": 12.5}. Exit code 0 only
     when each has its receipt and no refusal was told. Whatever is killed meanwhile, this command included: the
     readings stay in the spool, and the next run sends them first. The device's secret is read from
-    ALATAU_DEVICE_SECRET.
+    ALATAU_DEVICE_SECRET, its user name from ALATAU_DEVICE_USER, if it has another one than its id.
 
     [dim]Examples:[/]
       echo '{"pm2_5": 12.5}' | alatau publish
@@ -65,7 +65,15 @@ def publish(
     broker, topics = Broker.at(broker_url(settings), broker_ca(settings)), Topics(settings.topic_root)
     with (
         Journal(path, _KEEPS) as journal,
-        StoredPublisher(broker, name, secret, journal, topics=topics, on_refusal=on_refusal) as publisher,
+        StoredPublisher(
+            broker,
+            name,
+            secret,
+            journal,
+            username=settings.device_user,
+            topics=topics,
+            on_refusal=on_refusal,
+        ) as publisher,
     ):
         if publisher.waiting:
             errors.print(f"readings of an earlier run, sent first: {publisher.waiting:,}")

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     mqtt_username: str | None = pydantic.Field(None, description="Account of this process at the broker.")
     mqtt_password: str | None = pydantic.Field(None, description="Its password.")
     device_id: str | None = pydantic.Field(None, description="Device that `alatau publish` speaks for.")
+    device_user: str | None = pydantic.Field(
+        None, description="Its user name at the broker, if that is not its id."
+    )
     device_secret: str | None = pydantic.Field(None, description="Its secret.")
     broker_admin_password: str | None = pydantic.Field(
         None, description="Password of alatau-admin, which registers devices at the broker."

@@ -57,9 +57,10 @@ class StoredPublisher:
             device.publish({"power": 0.061}, time.time())
             device.wait_stored(60)
 
-    One thread of its own does all that has to do with the network; it begins and ends with the block.
-    ``on_refusal`` is called in it with each message of the device's errors topic. ``problem`` says why there
-    is no connection, and ``is_refused`` whether the broker has refused this account.
+    ``username`` is the one that came with the secret, if it is not the id. One thread of its own does all that
+    has to do with the network; it begins and ends with the block. ``on_refusal`` is called in it with each
+    message of the device's errors topic. ``problem`` says why there is no connection, and ``is_refused``
+    whether the broker has refused this account.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class StoredPublisher:
         secret: str,
         journal: Journal,
         *,
+        username: str | None = None,
         topics: Topics = Topics(),  # noqa: B008 - frozen
         on_refusal: Callable[[str], None] = lambda _text: None,
         now: Callable[[], float] = time.time,
@@ -79,7 +81,7 @@ class StoredPublisher:
         self.problem = ""
         self.is_refused = False
         self._broker = broker
-        self._account = (device, secret)
+        self._client_id, self._account = device, (username or device, secret)
         self._topic = {channel: topics.of(device, channel) for channel in Channel}
         self._on_refusal = on_refusal
         self._now = now
@@ -143,9 +145,8 @@ class StoredPublisher:
             self._closing.wait(self._rng.uniform(0, min(_BACKOFF_LIMIT, 0.5 * 2 ** min(attempts, 16))))
 
     def _build(self) -> paho.Client:
-        device, secret = self._account
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=device, protocol=paho.MQTTv5)
-        client.username_pw_set(device, secret)
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=self._client_id, protocol=paho.MQTTv5)
+        client.username_pw_set(*self._account)
         client.will_set(self._topic[Channel.STATUS], b"offline", qos=1, retain=True)
         if self._broker.tls:
             client.tls_set(ca_certs=self._broker.tls_ca)

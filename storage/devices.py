@@ -8,6 +8,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sensors.accounts import user_name
 from sensors.catalogue import Catalogue, validate_device
 from sensors.errors import CatalogueError
 from sensors.kinds import DeviceSpec
@@ -34,7 +35,7 @@ class Credential:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Device:
-    """A registered device; ``position`` is (longitude, latitude)."""
+    """A registered device; ``position`` is (longitude, latitude). Until ``old_secret_until`` two secrets are good."""
 
     device_id: int
     id: str
@@ -47,6 +48,7 @@ class Device:
     metadata: dict[str, Any]
     registered_at: dt.datetime
     disabled_at: dt.datetime | None
+    old_secret_until: dt.datetime | None
 
 
 async def register_devices(
@@ -81,7 +83,7 @@ async def register_devices(
                 "iterations": credential.iterations if credential else None,
             }
         )
-    await _change_accounts(connection)
+    await change_accounts(connection)
     added = await connection.fetch("SELECT new_device_id, new_id FROM alatau.register_devices($1)", rows)
     return {row["new_id"]: row["new_device_id"] for row in added}
 
@@ -146,7 +148,9 @@ async def update_devices(connection: Connection, specs: Sequence[DeviceSpec], ca
 
 _SELECT = """
     SELECT device_id, id, kind, district, longitude, latitude, interval_seconds, installed, simulated,
-           metadata, registered_at, disabled_at
+           metadata, registered_at, disabled_at,
+           (SELECT c.until FROM alatau.device_credential c
+            WHERE c.device_id = device.device_id AND c.until > now()) AS old_secret_until
     FROM alatau.device
 """
 
@@ -165,6 +169,7 @@ def _device(row: Any) -> Device:
         metadata=row["metadata"],
         registered_at=row["registered_at"],
         disabled_at=row["disabled_at"],
+        old_secret_until=row["old_secret_until"],
     )
 
 
@@ -221,72 +226,69 @@ async def find_routes(connection: Connection, devices: Sequence[str]) -> list[tu
     return [tuple(row) for row in rows]
 
 
+# Passwords whose time is over are none, even while they are stored.
+_ACCOUNTS_OF_DEVICES = """
+    FROM alatau.device JOIN alatau.device_credential USING (device_id) WHERE until IS NULL OR until > now()
+"""
+
+
 async def load_credentials(connection: Connection) -> dict[str, Credential]:
-    """Return the stored password of every device that has one, by its id; only the owner's role may."""
+    """Return the stored passwords of devices, by user name at the broker; only the owner's role may."""
     rows = await connection.fetch(
-        """
-        SELECT id, salt, hash, iterations, disabled_at IS NOT NULL AS is_disabled
-        FROM alatau.device_credential JOIN alatau.device USING (device_id)
-        """
+        f"SELECT id, slot, salt, hash, iterations, disabled_at IS NOT NULL AS is_disabled {_ACCOUNTS_OF_DEVICES}"
     )
     return {
-        row["id"]: Credential(row["salt"], row["hash"], row["iterations"], row["is_disabled"]) for row in rows
+        user_name(row["id"], row["slot"]): Credential(
+            row["salt"], row["hash"], row["iterations"], row["is_disabled"]
+        )
+        for row in rows
     }
 
 
 async def hold_accounts(connection: Connection) -> dict[str, bool]:
-    """Return the id of every device that has a password, with whether the broker shall keep it out.
+    """Return every user name that devices have, with whether the broker shall keep it out.
 
     In a transaction; nobody changes an account until that ends.
     """
-    await connection.execute(f"SELECT pg_advisory_xact_lock({_ACCOUNTS})")
+    await compare_accounts(connection)
     rows = await connection.fetch(
-        """
-        SELECT id, disabled_at IS NOT NULL AS is_disabled
-        FROM alatau.device JOIN alatau.device_credential USING (device_id)
-        """
+        f"SELECT id, slot, disabled_at IS NOT NULL AS is_disabled {_ACCOUNTS_OF_DEVICES}"
     )
-    return {row["id"]: row["is_disabled"] for row in rows}
+    return {user_name(row["id"], row["slot"]): row["is_disabled"] for row in rows}
 
 
 async def has_account(connection: Connection, device: str) -> bool:
-    """Return whether a device has a password; only the owner's role may."""
+    """Return whether a device has a password that is not being replaced, for its id as user name; only the owner's role may."""
     return bool(
         await connection.fetchval(
             """
-            SELECT EXISTS (SELECT FROM alatau.device JOIN alatau.device_credential USING (device_id) WHERE id = $1)
+            SELECT EXISTS (SELECT FROM alatau.device JOIN alatau.device_credential USING (device_id) WHERE id = $1
+                           AND slot = 1 AND until IS NULL)
             """,
             device,
         )
     )
 
 
-async def _change_accounts(connection: Connection) -> None:
+async def compare_accounts(connection: Connection) -> None:
+    """Let nobody change an account before this transaction has ended: the broker's are looked at."""
+    await connection.execute(f"SELECT pg_advisory_xact_lock({_ACCOUNTS})")
+
+
+async def change_accounts(connection: Connection) -> None:
     """Let nobody compare the broker's accounts with the table before this transaction has ended: it changes both."""
     await connection.execute(f"SELECT pg_advisory_xact_lock_shared({_ACCOUNTS})")
 
 
-async def replace_credential(connection: Connection, device: str, credential: Credential) -> None:
-    """Give a device another password; the old one is no longer stored."""
-    await _change_accounts(connection)
-    await connection.execute(
-        "SELECT alatau.replace_credential($1, $2, $3, $4)",
-        device,
-        credential.salt,
-        credential.hash,
-        credential.iterations,
-    )
-
-
 async def disable_device(connection: Connection, device: str) -> None:
     """Keep a device out of the broker; once more changes nothing."""
-    await _change_accounts(connection)
+    await change_accounts(connection)
     await connection.execute("SELECT alatau.disable_device($1)", device)
 
 
 async def enable_device(connection: Connection, device: str) -> None:
     """Let a device in again; once more changes nothing."""
-    await _change_accounts(connection)
+    await change_accounts(connection)
     await connection.execute("SELECT alatau.enable_device($1)", device)
 
 
@@ -295,7 +297,7 @@ async def delete_device(connection: Connection, device: str) -> bool:
 
     Refused messages of it stay, as of no device.
     """
-    await _change_accounts(connection)
+    await change_accounts(connection)
     return bool(await connection.fetchval("SELECT alatau.delete_device($1)", device))
 
 

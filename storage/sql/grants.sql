@@ -16,9 +16,10 @@ GRANT SELECT ON alatau.sequence, alatau.sequence_gap TO alatau_api;
 GRANT SELECT ON alatau.dead_letter, alatau.latest, alatau.api_key TO alatau_api;
 GRANT EXECUTE ON FUNCTION alatau.register_devices(jsonb) TO alatau_api;
 GRANT EXECUTE ON FUNCTION alatau.disable_device(text), alatau.enable_device(text), alatau.delete_device(text),
-    alatau.replace_credential(text, bytea, bytea, int) TO alatau_api, alatau_scoped;
--- Who has an account at the broker; not its password.
-GRANT SELECT (device_id) ON alatau.device_credential TO alatau_api;
+    alatau.replace_credential(text, bytea, bytea, int, interval) TO alatau_api, alatau_scoped;
+-- Who has an account at the broker, and until when; not its password.
+GRANT SELECT (device_id, slot, until) ON alatau.device_credential TO alatau_api, alatau_scoped;
+GRANT EXECUTE ON FUNCTION alatau.end_rotations(int) TO alatau_api;
 
 GRANT SELECT ON alatau.rollup_progress TO alatau_ingest, alatau_api;
 GRANT INSERT ON alatau.rollup_dirty TO alatau_ingest;
@@ -51,7 +52,7 @@ SELECT alatau.protect('alatau.device',
 SELECT alatau.protect(place::regclass, format(
     'EXISTS (SELECT FROM alatau.device d WHERE d.device_id = %s.device_id)', place))
 FROM unnest('{alatau.latest,alatau.dead_letter,alatau.sequence,alatau.sequence_gap,alatau.correction,
-              alatau.rollup_dirty}'::text[]) AS place;
+              alatau.rollup_dirty,alatau.device_credential}'::text[]) AS place;
 SELECT alatau.protect('alatau.export', $$requested_by = nullif(current_setting('alatau.caller', true), '')$$);
 -- Of districts; what is made later is protected where it is made.
 SELECT alatau.protect_districts(format('%I.%I', schemaname, tablename)::regclass,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import httpx2
@@ -13,6 +13,7 @@ from broker.drift import Account, Deviation, Drift
 from broker.errors import BrokerError
 from broker.refusals import Dismissal
 from cli.local import LocalStack
+from sensors.accounts import client_id_of, user_names
 from sensors.times import to_microseconds
 from storage.corrections import Correction, Delete, correct
 from storage.devices import load_credentials
@@ -22,7 +23,7 @@ from tests.cities import City
 
 
 class Accounts:
-    """The broker as a dictionary of secrets; it fails if told to.
+    """The broker as a dictionary of secrets by user name; it fails if told to.
 
     Nobody compares it with the table, because it never connects.
     """
@@ -42,21 +43,26 @@ class Accounts:
         if self.error:
             raise self.error
 
-    async def add_device(self, device: str, secret: str) -> None:
+    async def add_device(self, username: str, secret: str) -> None:
         self._fail_if_told()
-        self.added[device] = secret
+        self.added[username] = secret
+
+    async def delete_accounts(self, usernames: Sequence[str]) -> None:
+        self._fail_if_told()
+        for username in usernames:
+            self.added.pop(username, None)
+            self.disabled.discard(username)
 
     async def disable_device(self, device: str) -> None:
         self._fail_if_told()
-        self.disabled.add(device)
+        self.disabled |= set(user_names(device)) & set(self.added)
 
     async def enable_device(self, device: str) -> None:
         self._fail_if_told()
-        self.disabled.discard(device)
+        self.disabled -= set(user_names(device))
 
     async def delete_device(self, device: str) -> None:
-        self._fail_if_told()
-        self.added.pop(device, None)
+        await self.delete_accounts(user_names(device))
 
     def watch(self, _on_dismissal: Callable[[Dismissal], None]) -> None:
         return None
@@ -66,7 +72,7 @@ class Accounts:
         return 0
 
     async def list_devices(self) -> list[Account]:
-        return [Account(device, device, device in self.disabled) for device in self.added]
+        return [Account(name, client_id_of(name), name in self.disabled) for name in self.added]
 
     async def repair(self, drift: Drift) -> int:
         for device in drift[Deviation.UNKNOWN]:
@@ -115,6 +121,7 @@ async def test_a_device_is_shown_with_all_that_is_known_of_it(client: httpx2.Asy
         "simulated": False,
         "metadata": {},
         "disabled": False,
+        "old_secret_until": None,
     }
 
 
@@ -146,7 +153,7 @@ async def test_a_registered_device_is_at_the_database_and_at_the_broker(
     assert command[0] == "mosquitto_pub"
     options = dict(zip(command[1::2], command[2::2], strict=True))
     assert options["-t"] == "alatau/v1/new-1/telemetry"
-    assert (options["-u"], options["-P"]) == ("new-1", device["secret"])
+    assert (options["-u"], options["-P"]) == (device["user"], device["secret"]) == ("new-1", device["secret"])
     assert (options["-h"], options["-p"], options["--cafile"]) == ("broker.city", "8884", "/ca.pem")
     assert set(orjson.loads(options["-m"])) <= set(city.catalogue.kind_of["air_quality"].columns)
 
@@ -258,6 +265,19 @@ async def test_a_new_secret_replaces_the_old_one(application: Served, city: City
     assert answer["secret"] != old
     assert answer["secret"] in answer["try"]
     assert (await load_credentials(city.owner))["life-2"] != stored
+
+
+async def test_a_rotation_is_on_record_with_its_grace(application: Served, city: City) -> None:
+    accounts = Accounts()
+    async with application(accounts=accounts) as client:
+        await client.post("/api/v1/devices", json=body("turned"))
+        answer = (await client.post("/api/v1/devices/turned/secret", json={"grace": "PT1H"})).json()
+        assert set(accounts.added) == {"turned", "turned~2"}
+        assert f"-i turned -u 'turned~2' -P {answer['secret']}" in answer["try"]
+    detail = await city.owner.fetchval(
+        "SELECT detail FROM alatau.audit WHERE subject = 'turned' AND action = 'replace secret'"
+    )
+    assert detail == {"grace": "PT3600S"}
 
 
 async def test_a_disabled_device_stays_out_with_its_new_secret(application: Served) -> None:

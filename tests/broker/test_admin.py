@@ -20,6 +20,7 @@ pytestmark = pytest.mark.servers
 def test_what_deviates_is_found() -> None:
     accounts = [
         Account("right", "right", is_disabled=False),
+        Account("right~2", "right", is_disabled=False),
         Account("out", "out", is_disabled=True),
         Account("unknown", "unknown", is_disabled=False),
         Account("any", None, is_disabled=False),
@@ -28,7 +29,7 @@ def test_what_deviates_is_found() -> None:
         Account("kept-out", "kept-out", is_disabled=True),
         Account("free", "free", is_disabled=False, has_role=False),
     ]
-    enabled = ["right", "missing", "any", "other", "kept-out", "free"]
+    enabled = ["right", "right~2", "missing", "any", "other", "kept-out", "free"]
     table = dict.fromkeys(enabled, False) | {"out": True, "let-in": True}
     assert compare(table, accounts) == {
         Deviation.MISSING: ["missing"],
@@ -53,7 +54,7 @@ async def test_many_accounts_are_made_in_batches_and_listed_in_pages(broker: Bro
     devices = [f"many-{number:04}" for number in range(1250)]
     await started_with(broker, *devices[:1000])
     await broker.admin.add_devices([(device, SECRET) for device in devices[990:]])
-    assert [account.device for account in await broker.admin.list_devices()] == devices
+    assert [account.username for account in await broker.admin.list_devices()] == devices
     with broker.connected(devices[-1]):
         pass
 
@@ -77,7 +78,7 @@ async def test_accounts_of_others_are_not_listed(broker: Broker) -> None:
     before = await broker.admin.connected(0)
     await broker.server.restart()
     await broker.admin.connected(before)
-    assert [account.device for account in await broker.admin.list_devices()] == ["device"]
+    assert [account.username for account in await broker.admin.list_devices()] == ["device"]
 
 
 async def test_a_broker_that_is_not_there_is_named() -> None:

@@ -100,6 +100,31 @@ def test_nothing_is_published_to_a_topic_that_is_not_the_device_s(
     hears_nothing_before(ingest, victim, f"alatau/v1/{VICTIM}/telemetry")
 
 
+@pytest.mark.parametrize("service", [Service.ADMIN, Service.INGEST])
+@pytest.mark.parametrize("channel", ["telemetry", "status"])
+def test_a_service_publishes_nothing_as_the_device_whose_client_id_it_takes(
+    broker: Broker, victim: Client, ingest: Client, service: Service, channel: str
+) -> None:
+    with connected(broker.port, service, SECRET, client_id="absent") as posing:
+        assert posing.publish(f"alatau/v1/absent/{channel}", b"forged") == NOT_AUTHORIZED
+    hears_nothing_before(ingest, victim, f"alatau/v1/{VICTIM}/telemetry")
+
+
+@pytest.mark.parametrize("service", list(Service))
+def test_a_service_hears_nothing_as_the_device_whose_client_id_it_takes(
+    broker: Broker, service: Service
+) -> None:
+    with (
+        connected(broker.port, service, SECRET, client_id="absent") as posing,
+        connected(broker.port, Service.INGEST, SECRET, client_id="worker") as platform,
+    ):
+        posing.subscribe("alatau/v1/absent/errors")
+        assert platform.publish("alatau/v1/absent/errors", b"word") == ALLOWED
+        # What was for it would have come before this answer.
+        posing.subscribe("alatau/v1/absent/errors")
+        assert posing.messages.empty()
+
+
 @pytest.mark.parametrize("topic", OF_THE_VICTIM)
 def test_nothing_is_retained_under_a_topic_of_another_device(
     broker: Broker, attacker: Client, topic: str

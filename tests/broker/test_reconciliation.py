@@ -101,7 +101,7 @@ async def test_a_registration_in_progress_is_not_taken_for_a_deviation(broker: B
         async with asyncio.timeout(30):
             while await city.owner.fetchval(waiting):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-        assert "coming" in {account.device for account in await broker.admin.list_devices()}
+        assert "coming" in {account.username for account in await broker.admin.list_devices()}
     finally:
         await context.__aexit__(None, None, None)
 

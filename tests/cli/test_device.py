@@ -25,7 +25,7 @@ def test_an_added_device_is_listed_with_what_it_is(alatau: Alatau) -> None:
         *("--position", "76.95,43.48", "--interval", "PT30S"),
     )
     assert added.code == 0
-    assert "device air-9 secret " in added.out
+    assert "device air-9 user air-9 secret " in added.out
     assert "mosquitto_pub -L" in added.out
     listed = alatau("device", "list", "--kind", "air_quality", "--after", "air-8", "--limit", "1").out
     assert "air-9 air_quality gate 76.9500, 43.4800 30 s no" in listed
@@ -79,6 +79,21 @@ async def test_a_device_lives_until_it_is_deleted(
     )
     acts = ["register device", "disable device", "enable device", "replace secret", "delete device"]
     assert [row["action"] for row in rows] == acts
+
+
+def test_both_secrets_are_good_during_the_grace(telling: Alatau, local_stack: LocalStack) -> None:
+    port, old = local_stack.ports.mqtt, add(telling, "lamp-4")
+    rotated = telling("device", "secret", "lamp-4", "--grace", "P1D")
+    assert "device lamp-4 user lamp-4~2 secret " in rotated.out
+    for user, secret in (("lamp-4", old), ("lamp-4~2", secret_of(rotated.out))):
+        with connected(port, user, secret, client_id="lamp-4") as lamp:
+            assert lamp.publish("alatau/v1/lamp-4/telemetry", b'{"power": 50}') == ALLOWED
+    again = telling("device", "secret", "lamp-4", "--grace", "P1D")
+    assert (again.code, "without a grace" in again.errors) == (1, True)
+    now = secret_of(telling("device", "secret", "lamp-4").out)
+    with connected(port, "lamp-4", now):
+        pass
+    assert "--grace" in telling("device", "secret", "lamp-4", "--grace", "P31D").errors
 
 
 async def test_a_device_with_readings_is_not_deleted(alatau: Alatau, connection: asyncpg.Connection) -> None:

@@ -72,6 +72,7 @@ async def test_who_names_no_scope_sees_nothing(city: City) -> None:
         "SELECT * FROM alatau.user_session",
         "SELECT * FROM alatau.audit",
         "SELECT * FROM alatau.device_credential",
+        "SELECT alatau.end_rotations(1)",
         "DELETE FROM alatau.audit",
         "INSERT INTO reading.noise (time, received_at, device_id) VALUES (now(), now(), 1)",
         "UPDATE alatau.device SET district = 'gate'",

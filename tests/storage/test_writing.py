@@ -265,6 +265,8 @@ FORBIDDEN = [
     ("ingest", "SELECT * FROM alatau.api_key"),
     ("ingest", "SELECT alatau.register_devices('[]')"),
     ("api", "SELECT * FROM alatau.device_credential"),
+    ("api", "SELECT hash FROM alatau.device_credential"),
+    ("ingest", "SELECT alatau.end_rotations(1)"),
     ("api", "INSERT INTO reading.noise (time, received_at, device_id) VALUES (now(), now(), 1)"),
     (
         "api",

@@ -3,7 +3,7 @@
 from storage.migrations.run import execute_sql_file
 
 revision = "0013"
-down_revision = "0011"
+down_revision = "0012"
 
 
 def upgrade() -> None:

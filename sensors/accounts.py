@@ -1,0 +1,36 @@
+"""User names of devices at the broker. Each is let in with its device's id as client id, whatever the user name."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from sensors.times import DAY, parse_duration
+
+# No id of a device has this character.
+_SEPARATOR = "~"
+# A device has one account; during a rotation it has two, and after it the other one.
+SLOTS = (1, 2)
+LONGEST_GRACE = dt.timedelta(days=30)
+
+
+def user_name(device: str, slot: int) -> str:
+    """Return the user name of a device's account: its id, or the id and a mark for the second."""
+    return device if slot == 1 else f"{device}{_SEPARATOR}{slot}"
+
+
+def user_names(device: str) -> list[str]:
+    """Return both user names that a device may have."""
+    return [user_name(device, slot) for slot in SLOTS]
+
+
+def client_id_of(username: str) -> str:
+    """Return the one client id that an account is let in with: a newer connection then ends the older."""
+    return username.partition(_SEPARATOR)[0]
+
+
+def parse_grace(text: str) -> dt.timedelta:
+    """Return for how long an old secret stays good beside a new one. Raises ValueError that says what is right."""
+    microseconds = parse_duration(text)
+    if not 0 <= microseconds <= LONGEST_GRACE.days * DAY:
+        raise ValueError(f"{text[:40]!r} is not from PT0S to P{LONGEST_GRACE.days}D; write P1D for a day")
+    return dt.timedelta(microseconds=microseconds)
