@@ -18,6 +18,7 @@ from starlette_compress import CompressMiddleware, add_compress_type
 from api import (
     api_keys,
     audit,
+    batches,
     city,
     corrections,
     dead_letters,
@@ -42,8 +43,10 @@ from api import (
 from api.access import allow
 from api.auditing import Auditor
 from api.caching import Caching
+from api.claims import Claims
 from api.database import Database
 from api.edge import Edge
+from api.endings import Endings
 from api.exchange import Exchange
 from api.export_runner import ExportRunner
 from api.formats import Format
@@ -53,14 +56,13 @@ from api.options import ApiOptions, DeviceAccounts
 from api.password_work import PasswordWork
 from api.rates import Buckets, Rate
 from api.reconciliation import Dismissals, Reconciliation
-from api.rotations import Rotations
 from api.services import Clock, Rates, Services
 from api.snapshot import CatalogueWatch
 from api.telemetry import ApiMetrics
 from api.throttle import Throttle
 from storage.api_keys import KEYS_CHANNEL, Role
 from storage.migrations import HEAD
-from storage.rotations import ROTATIONS_CHANNEL
+from storage.rotations import ENDINGS_CHANNEL
 
 __all__ = ["ApiOptions", "DeviceAccounts", "create_app"]
 
@@ -80,6 +82,7 @@ _ROLES: dict[ModuleType, tuple[Role, Role]] = {
     city: (Role.VIEWER, Role.ADMIN),
     devices: (Role.VIEWER, Role.OPERATOR),
     device_changes: (Role.OPERATOR, Role.OPERATOR),
+    batches: (Role.OPERATOR, Role.OPERATOR),
     latest: (Role.VIEWER, Role.ADMIN),
     readings: (Role.ANALYST, Role.ADMIN),
     series: (Role.VIEWER, Role.ADMIN),
@@ -129,10 +132,10 @@ def create_app(
         keys.forget()
         sessions_.forget()
 
-    rotations = Rotations(options, database, accounts) if accounts else None
+    endings = Endings(options, database, accounts) if accounts else None
     announced: dict[str, Callable[[], None]] = {KEYS_CHANNEL: forget}
-    if rotations is not None:
-        announced[ROTATIONS_CHANNEL] = rotations.wake
+    if endings is not None:
+        announced[ENDINGS_CHANNEL] = endings.wake
     snapshot = CatalogueWatch(options, announced)
 
     def buckets(rate: Rate) -> Buckets:
@@ -174,7 +177,14 @@ def create_app(
     )
     app.state.services = services
     app.state.reconciliation = Reconciliation(options, database, accounts, metrics) if accounts else None
-    app.state.rotations = rotations
+    app.state.endings = endings
+    app.state.claims = (
+        Claims(
+            options.claims, options.topics, database, snapshot, accounts, endings, services.auditor, metrics
+        )
+        if options.claims and accounts and endings
+        else None
+    )
     app.state.metrics = metrics
     if accounts is not None:
         accounts.watch(Dismissals(metrics, services.auditor).note)
@@ -214,7 +224,7 @@ def create_app(
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     reconciliation: Reconciliation | None = app.state.reconciliation
-    rotations: Rotations | None = app.state.rotations
+    endings: Endings | None = app.state.endings
     async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         parts = {
             "database": services.database.run,
@@ -225,9 +235,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             parts["exports"] = services.exports.run
         if services.issuer is not None:
             await stack.enter_async_context(services.issuer)
-        if services.accounts is not None and reconciliation is not None and rotations is not None:
+        if services.accounts is not None and reconciliation is not None and endings is not None:
             await stack.enter_async_context(services.accounts)
-            parts |= {"reconciliation": reconciliation.run, "rotations": rotations.run}
+            parts |= {"reconciliation": reconciliation.run, "endings": endings.run}
+        if app.state.claims is not None:
+            parts["claims"] = app.state.claims.run
         tasks = [
             group.create_task(_run_part(name, run, app.state.on_failure), name=f"api.{name}")
             for name, run in parts.items()

@@ -68,6 +68,7 @@ _FEATURE: Json = {
 # What a parameter of this name can be, unless the route itself says so. All are true of Alatau as `up` makes it.
 _EXAMPLES: Mapping[str, Any] = {
     "agg": "avg",
+    "batch": "lamps-2026",
     "device": "sample-air-1",
     "district": "gate",
     "end": "now",

@@ -47,6 +47,21 @@ class SignInOptions:
     throttle: ThrottleOptions = dataclasses.field(default_factory=ThrottleOptions)
 
 
+_PER_BATCH = Rate(10, 64)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClaimOptions:
+    """Frozen policy of devices that register themselves; the account hears their claims at the broker of ``url``."""
+
+    url: str
+    username: str
+    password: str
+    ca: str | None = None
+    most_waiting: int = 256  # claims; what comes beyond comes again
+    rate_per_batch: Rate = _PER_BATCH
+
+
 # A page of panels asks a dozen questions at once, and a program that reads a city page by page some hundreds.
 _PER_KEY, _PER_ADDRESS, _WRONG_KEYS = Rate(200, 2000), Rate(400, 4000), Rate(0.5, 20)
 
@@ -73,6 +88,7 @@ class ApiOptions:
     max_stream_rows: int = 20_000_000
     stream_timeout_seconds: float = 600.0
     exports: ExportOptions | None = None
+    claims: ClaimOptions | None = None
     max_concurrent_per_key: int = 8  # fewer than the pool has, so that one key cannot take all
     max_waiting_per_key: int = 32  # a page of panels asks them all at once
     rate_per_key: Rate = _PER_KEY
@@ -95,6 +111,10 @@ class DeviceAccounts(AbstractAsyncContextManager[Any], Protocol):
     async def add_device(self, username: str, secret: str, /) -> None:
         """Let a device in with a user name and its secret; a name that is there already gets this secret, and its
         session ends."""
+        ...
+
+    async def add_devices(self, devices: Sequence[tuple[str, str]], /) -> None:
+        """Let many in, as ``add_device`` does."""
         ...
 
     async def delete_accounts(self, usernames: Sequence[str], /) -> None:

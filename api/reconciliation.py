@@ -17,6 +17,7 @@ from api.telemetry import ApiMetrics
 from broker.drift import Deviation, Drift, compare
 from broker.errors import BrokerError
 from broker.refusals import Dismissal
+from storage.claims import hold_batch_accounts
 from storage.devices import hold_accounts
 
 log = structlog.get_logger("api.reconciliation")
@@ -62,7 +63,7 @@ class Reconciliation:
 
     async def _compare(self) -> None:
         async with self._database.connection() as connection, connection.transaction():
-            table = await hold_accounts(connection)
+            table = await hold_accounts(connection) | await hold_batch_accounts(connection)
             drift = compare(table, await self._accounts.list_devices())
             repaired = await self._accounts.repair(drift)
         self._metrics.note_drift(drift, repaired)

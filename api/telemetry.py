@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from broker.drift import Deviation, Drift
 from broker.refusals import Why
+
+
+class ClaimOutcome(enum.StrEnum):
+    """What became of a claim."""
+
+    CLAIMED = "claimed"
+    AGAIN = "again"  # the same as before
+    TAKEN = "taken"  # of an id that is another's
+    EXHAUSTED = "exhausted"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    INVALID = "invalid"
+    UNKNOWN = "unknown"  # of nobody who has an account of a batch
+    DROPPED = "dropped"  # too many at once
+    FAILED = "failed"  # a server was away
+
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -61,6 +78,10 @@ class ApiMetrics:
             registry=registry,
         )
         self._dismissed = {why: dismissed.labels(why.value) for why in Why}
+        claims = Counter(
+            "alatau_api_claims", "Claims of devices, by what became of them.", ["outcome"], registry=registry
+        )
+        self._claims = {outcome: claims.labels(outcome.value) for outcome in ClaimOutcome}
 
     def count_connections(self, count: Callable[[], int]) -> None:
         """Ask ``count`` how many connections are open."""
@@ -77,6 +98,10 @@ class ApiMetrics:
     def count_sign_in(self, outcome: str) -> None:
         """Count one attempt to sign in elsewhere."""
         self._sign_ins.labels(outcome).inc()
+
+    def note_claim(self, outcome: ClaimOutcome) -> None:
+        """Count a claim."""
+        self._claims[outcome].inc()
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request under its route's template: paths themselves are without bound."""

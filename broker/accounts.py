@@ -18,7 +18,16 @@ import orjson
 from broker.refusals import LOG_TOPIC
 from broker.secrets import HashedSecret
 from sensors.accounts import client_id_of
-from sensors.topics import BROKER_RETAINED, BROKER_STORED, DEVICE_RECEIVES, DEVICE_SENDS, Channel, Topics
+from sensors.claims import batch_of
+from sensors.topics import (
+    BROKER_RETAINED,
+    BROKER_STORED,
+    DEVICE_RECEIVES,
+    DEVICE_SENDS,
+    Channel,
+    ClaimChannel,
+    Topics,
+)
 
 
 class Service(enum.StrEnum):
@@ -27,9 +36,16 @@ class Service(enum.StrEnum):
     ADMIN = "alatau-admin"  # registers devices through $CONTROL; touches no telemetry
     INGEST = "alatau-ingest"
     SIMULATOR = "alatau-simulator"
+    CLAIMS = "alatau-claims"  # hears the claims of devices, and answers them
 
 
 DEVICE_ROLE = "alatau-device"
+CLAIM_ROLE = "alatau-claim"  # of the accounts of batches
+
+
+def role_of(username: str) -> str:
+    """Return the role of an account that is no service's."""
+    return DEVICE_ROLE if batch_of(username) is None else CLAIM_ROLE
 
 
 class Hashed(Protocol):
@@ -62,20 +78,23 @@ class Rule:
 
 def _roles(topics: Topics) -> dict[str, list[Rule]]:
     roles = _own_rules(topics)
-    return {
-        role: rules if role == DEVICE_ROLE else [*rules, *_nothing_of_devices(topics, rules)]
-        for role, rules in roles.items()
-    }
-
-
-def _nothing_of_devices(topics: Topics, rules: Iterable[Rule]) -> list[Rule]:
-    """Return what keeps an account from what the access file lets a device do whose id it takes as client id."""
-    everything = [
+    devices = [
         *(("publishClientSend", topics.every(channel)) for channel in DEVICE_SENDS),
         *(("publishClientReceive", topics.every(channel)) for channel in DEVICE_RECEIVES),
     ]
+    claims = [
+        ("publishClientSend", topics.every(ClaimChannel.CLAIM)),
+        ("publishClientReceive", topics.every(ClaimChannel.CLAIMED)),
+    ]
+    # What the access file lets a client do by its id, whoever that is.
+    closed = {role: [*devices, *claims] for role in roles} | {DEVICE_ROLE: claims, CLAIM_ROLE: devices}
+    return {role: [*rules, *_denials(rules, closed[role])] for role, rules in roles.items()}
+
+
+def _denials(rules: Iterable[Rule], closed: Iterable[tuple[str, str]]) -> list[Rule]:
+    """Return what closes topics to a role, but for those that its own rules are about."""
     own = {(rule.acltype, rule.topic) for rule in rules}
-    return [Rule(kind, topic, allow=False) for kind, topic in everything if (kind, topic) not in own]
+    return [Rule(kind, topic, allow=False) for kind, topic in closed if (kind, topic) not in own]
 
 
 def _own_rules(topics: Topics) -> dict[str, list[Rule]]:
@@ -111,15 +130,22 @@ def _own_rules(topics: Topics) -> dict[str, list[Rule]]:
             Rule("subscribePattern", topics.every(Channel.STORED)),
             Rule("publishClientReceive", topics.every(Channel.STORED)),
         ],
-        DEVICE_ROLE: _of_devices(topics),
+        DEVICE_ROLE: _subscribing(topics.every(channel) for channel in DEVICE_RECEIVES),
+        CLAIM_ROLE: _subscribing([topics.every(ClaimChannel.CLAIMED)]),
+        Service.CLAIMS: [
+            Rule("subscribePattern", topics.every(ClaimChannel.CLAIM)),
+            Rule("publishClientReceive", topics.every(ClaimChannel.CLAIM)),
+            Rule("publishClientSend", topics.every(ClaimChannel.CLAIMED)),
+        ],
     }
 
 
-def _of_devices(topics: Topics) -> list[Rule]:
+def _subscribing(received: Iterable[str]) -> list[Rule]:
+    """Return the rules of who subscribes to topics of these patterns, one by one, and to nothing else."""
+    received = list(received)
     # The access file refuses no subscription; what it lets nobody read is not delivered. But a device that had joined
     # the share of ingest's workers would be given its part, and that would be gone; and to find out that a wildcard's
     # owner may not read it costs the broker a look at the rules for each message of the city.
-    received = [topics.every(channel) for channel in DEVICE_RECEIVES]
     return [
         *(Rule("subscribeLiteral", every, allow=False, priority=2) for every in received),
         *(Rule("subscribePattern", every, priority=1) for every in received),
@@ -135,6 +161,11 @@ def access_file(topics: Topics) -> str:
     lines = ["# A device is let in with its id as client id alone; %c stands for it."]
     lines += [f"pattern write {topics.of('%c', channel)}" for channel in DEVICE_SENDS]
     lines += [f"pattern read {topics.of('%c', channel)}" for channel in DEVICE_RECEIVES]
+    # Of the accounts of batches, which are let in with their name as client id.
+    lines += [
+        f"pattern write {topics.of('%c', ClaimChannel.CLAIM)}",
+        f"pattern read {topics.of('%c', ClaimChannel.CLAIMED)}",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -151,7 +182,7 @@ def _client(username: str, secret: Hashed, role: str) -> dict[str, Any]:
 def _device(username: str, secret: DeviceSecret) -> dict[str, Any]:
     # With another client id it is not let in: so nobody ends, or takes over, the session of somebody else.
     return {
-        **_client(username, secret, DEVICE_ROLE),
+        **_client(username, secret, role_of(username)),
         "clientid": client_id_of(username),
         "disabled": secret.is_disabled,
     }

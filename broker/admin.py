@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import ssl
 import sys
-import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,8 @@ import orjson
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from broker.accounts import DEVICE_ROLE
+from broker.accounts import CLAIM_ROLE, DEVICE_ROLE, role_of
+from broker.address import parse_address
 from broker.drift import Account, Deviation, Drift
 from broker.errors import BrokerError
 from broker.refusals import LOG_TOPIC, Dismissal, dismissal_of
@@ -25,7 +25,7 @@ _REQUEST = "$CONTROL/dynamic-security/v1"
 _RESPONSE = "$CONTROL/dynamic-security/v1/response"
 _PAGE = 1000
 _NOT_THERE = "Client not found"
-_ROLE = {"rolename": DEVICE_ROLE}
+_OURS = {DEVICE_ROLE, CLAIM_ROLE}
 
 Command = Mapping[str, Any]
 
@@ -47,10 +47,7 @@ class BrokerAdmin:
     def __init__(
         self, url: str, username: str, password: str, timeout: float = 5.0, ca: str | None = None
     ) -> None:
-        parts = urllib.parse.urlsplit(url)
-        self._is_tls, self._ca = parts.scheme == "mqtts", ca
-        self._host = parts.hostname or "127.0.0.1"
-        self._port = parts.port or (8883 if self._is_tls else 1883)
+        self._address, self._ca = parse_address(url), ca
         self._username, self._password = username, password
         self._timeout = timeout
         self._client: mqtt.Client | None = None
@@ -85,7 +82,7 @@ class BrokerAdmin:
         """Let devices in with their user names and secrets, as ``add_device`` does."""
         answers = await self._run(
             [
-                {**_of("createClient", username), "password": secret, **_pinned(username), "roles": [_ROLE]}
+                {**_of("createClient", username), "password": secret, **_pinned(username), **_roles(username)}
                 for username, secret in devices
             ]
         )
@@ -140,7 +137,7 @@ class BrokerAdmin:
         return int((await self._page(0, 1))["totalCount"])
 
     async def list_devices(self) -> list[Account]:
-        """Return the accounts of devices: those without a group or another role, which are somebody else's."""
+        """Return the accounts of devices and batches; those with a group or another role are somebody else's."""
         clients: list[dict[str, Any]] = []
         while page := (await self._page(len(clients), _PAGE))["clients"]:
             clients += page
@@ -149,21 +146,21 @@ class BrokerAdmin:
                 client["username"],
                 client.get("clientid"),
                 client.get("disabled", False),
-                has_role=bool(client["roles"]),
+                has_role=client["roles"] == _roles(client["username"])["roles"],
             )
             for client in clients
-            if not client["groups"] and all(role["rolename"] == DEVICE_ROLE for role in client["roles"])
+            if not client["groups"] and all(role["rolename"] in _OURS for role in client["roles"])
         ]
 
     async def repair(self, drift: Drift) -> int:
         """Mend the deviations that can be while the broker runs, unless it would stand still for long; return how
         many those were."""
-        commands = [
+        commands: list[Command] = [
             *(_of("deleteClient", name) for name in drift[Deviation.UNKNOWN]),
             *(_of("disableClient", name) for name in drift[Deviation.ENABLED]),
             *(_of("enableClient", name) for name in drift[Deviation.DISABLED]),
             *(_of("setClientId", name) | _pinned(name) for name in drift[Deviation.CLIENT_ID]),
-            *(_of("addClientRole", name) | _ROLE for name in drift[Deviation.ROLE]),
+            *(_of("modifyClient", name) | _roles(name) for name in drift[Deviation.ROLE]),
         ]
         if not commands or standstill_seconds(len(commands), await self.count_accounts()) > _REPAIR_SECONDS:
             return 0
@@ -224,7 +221,7 @@ class BrokerAdmin:
 
     def _silence(self) -> BrokerError:
         return BrokerError(
-            f"the broker at {self._host}:{self._port} did not answer in {self._timeout:g} s; its log tells why"
+            f"the broker at {self._address} did not answer in {self._timeout:g} s; its log tells why"
         )
 
     # -- the connection; paho's thread calls the callbacks, and they hand on to the loop --------------------
@@ -234,7 +231,7 @@ class BrokerAdmin:
             self._loop = asyncio.get_running_loop()
             client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
             client.username_pw_set(self._username, self._password)
-            if self._is_tls:
+            if self._address.is_tls:
                 client.tls_set(ca_certs=self._ca)
             client.reconnect_delay_set(1, 5)
             client.on_connect = self._on_connect
@@ -242,7 +239,7 @@ class BrokerAdmin:
             client.on_disconnect = lambda *_: self._hand_on(self._lose)
             client.on_subscribe = lambda *_: self._hand_on(self._come_up)
             client.on_message = lambda _client, _data, message: self._sort(message)
-            client.connect_async(self._host, self._port)
+            client.connect_async(self._address.host, self._address.port)
             client.loop_start()
             self._client = client
         return self._client
@@ -254,8 +251,8 @@ class BrokerAdmin:
     def _unreachable(self) -> str:
         # paho tells nobody why, but calls from where it caught it.
         if isinstance(error := sys.exception(), ssl.SSLError):
-            return f"the broker at {self._host}:{self._port}: {explain(error)}"
-        return f"no broker at {self._host}:{self._port}; start it, or set ALATAU_MQTT_URL"
+            return f"the broker at {self._address}: {explain(error)}"
+        return f"no broker at {self._address}; start it, or set ALATAU_MQTT_URL"
 
     def _on_connect(
         self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any
@@ -284,7 +281,7 @@ class BrokerAdmin:
             self._tried.clear()
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(
-                BrokerError(f"the connection to the broker at {self._host}:{self._port} broke; try again")
+                BrokerError(f"the connection to the broker at {self._address} broke; try again")
             )
 
     def _sort(self, message: mqtt.MQTTMessage) -> None:
@@ -315,6 +312,10 @@ def _batches(commands: Sequence[Command], accounts: int) -> Iterator[Sequence[Co
 
 def _of(command: str, username: str) -> dict[str, str]:
     return {"command": command, "username": username}
+
+
+def _roles(username: str) -> dict[str, list[dict[str, str]]]:
+    return {"roles": [{"rolename": role_of(username)}]}
 
 
 def _pinned(username: str) -> dict[str, str]:

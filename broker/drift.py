@@ -27,7 +27,7 @@ class Deviation(enum.StrEnum):
     ENABLED = "enabled"  # of a disabled device
     DISABLED = "disabled"  # of a device that is not
     CLIENT_ID = "client_id"  # another than the device's id, or any
-    ROLE = "role"  # without the role of devices
+    ROLE = "role"  # without its role, or with another
 
 
 Drift = Mapping[Deviation, list[str]]

@@ -7,12 +7,13 @@ import signal
 import typer
 
 from api.app import create_app
-from api.options import ApiOptions, ExportOptions
+from api.options import ApiOptions, ClaimOptions, ExportOptions
+from broker.accounts import Service
 from cli.api_transport import ApiTransport
-from cli.connections import broker_admin, broker_ca, broker_url, database_url
+from cli.connections import broker_admin, broker_ca, broker_url, claims_password, database_url
 from cli.oidc import oidc_options
 from cli.process import collect_seldom, configure_logs, configure_metrics
-from cli.settings import load_settings
+from cli.settings import Settings, load_settings
 from sensors.topics import Topics
 from storage.database import API_ROLE
 
@@ -40,6 +41,7 @@ def api() -> None:
         topics=Topics(settings.topic_root),
         mqtt_url=told,
         mqtt_ca=None if ca is None else str(ca),
+        claims=_claims(settings),
         exports=ExportOptions(settings.exports),
         oidc=oidc_options(settings),
     )
@@ -49,3 +51,11 @@ def api() -> None:
     )
     collect_seldom()
     transport.serve(app)
+
+
+def _claims(settings: Settings) -> ClaimOptions | None:
+    password = claims_password(settings)
+    if password is None:
+        return None
+    ca = broker_ca(settings)
+    return ClaimOptions(broker_url(settings), Service.CLAIMS, password, None if ca is None else str(ca))

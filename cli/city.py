@@ -274,7 +274,10 @@ class City:
         admin = (
             {}
             if self._broker
-            else {"ALATAU_BROKER_ADMIN_PASSWORD": self.local.secrets.services[Service.ADMIN]}
+            else {
+                "ALATAU_BROKER_ADMIN_PASSWORD": self.local.secrets.services[Service.ADMIN],
+                "ALATAU_BROKER_CLAIMS_PASSWORD": self.local.secrets.services[Service.CLAIMS],
+            }
         )
         return {
             "ALATAU_DATABASE_URL": self._database_url(API_ROLE),

@@ -116,6 +116,12 @@ def broker_admin(settings: Settings) -> BrokerAdmin | None:
     return BrokerAdmin(broker_url(settings), Service.ADMIN, password, ca=None if ca is None else str(ca))
 
 
+def claims_password(settings: Settings) -> str | None:
+    """Return the password of who hears claims at the broker, or None where nobody does."""
+    secrets = stack_secrets(settings)
+    return settings.broker_claims_password or (secrets.services.get(Service.CLAIMS) if secrets else None)
+
+
 @contextlib.contextmanager
 def database_errors(url: str) -> Iterator[None]:
     """Let the driver's errors leave the block as StorageError that says which database it was."""

@@ -18,6 +18,7 @@ from cli.console import answers
 from cli.settings import Settings, SettingsError, load_settings
 from sensors.topics import Topics
 from storage.api_keys import generate_key
+from storage.claims import load_batch_credentials
 from storage.devices import load_credentials
 
 _PASSWORDS = (
@@ -29,6 +30,7 @@ _PASSWORDS = (
     "ALATAU_BROKER_ADMIN_PASSWORD",
     "ALATAU_BROKER_INGEST_PASSWORD",
     "ALATAU_BROKER_SIMULATOR_PASSWORD",
+    "ALATAU_BROKER_CLAIMS_PASSWORD",
 )
 
 
@@ -79,8 +81,9 @@ async def _broker_files(settings: Settings, options: BrokerOptions) -> None:
     certificate = server_certificate(settings, [], now)
     async with owner_connection(settings) as connection:
         devices = await load_credentials(connection)
+        batches = await load_batch_credentials(connection)
     try:
-        write_broker_files(options, Topics(settings.topic_root), services, devices.items())
+        write_broker_files(options, Topics(settings.topic_root), services, (devices | batches).items())
         write_certificate(options, certificate.read(now))
     except OSError as error:
         raise SettingsError(
@@ -100,6 +103,7 @@ def _services(settings: Settings) -> dict[Service, HashedSecret]:
         Service.ADMIN: settings.broker_admin_password,
         Service.INGEST: settings.broker_ingest_password,
         Service.SIMULATOR: settings.broker_simulator_password,
+        Service.CLAIMS: settings.broker_claims_password,
     }
     if missing := [service for service, password in given.items() if not password]:
         names = (f"ALATAU_BROKER_{service.removeprefix('alatau-').upper()}_PASSWORD" for service in missing)

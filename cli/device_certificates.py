@@ -22,8 +22,9 @@ from sensors.errors import CatalogueError
 from stack.pki import Certificate
 from storage.audit import Event, record
 from storage.certificates import list_certificates, load_invalid, revoke_certificates, store_certificate
-from storage.devices import has_account, hold_device, replace_credential
+from storage.devices import has_account, hold_device
 from storage.kinds import Connection
+from storage.rotations import replace_credential
 
 
 def device(

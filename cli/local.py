@@ -26,6 +26,7 @@ from stack.servers import Servers
 from storage.api_keys import store_key
 from storage.catalogue import apply_city_file
 from storage.certificates import load_invalid
+from storage.claims import load_batch_credentials
 from storage.database import (
     API_ROLE,
     DATABASE,
@@ -154,13 +155,13 @@ class LocalStack:
         """Start Mosquitto with the accounts that the device table says."""
         connection = await connect(self.owner_url, application="alatau-up")
         try:
-            devices = await load_credentials(connection)
+            accounts = await load_credentials(connection) | await load_batch_credentials(connection)
             invalid = await load_invalid(connection)
         finally:
             await connection.close()
         claim(self._broker_options.data_dir, self._broker_account)
         services = {service: hash_secret(self.secrets.services[service]) for service in Service}
-        write_broker_files(self._broker_options, self.topics, services, devices.items())
+        write_broker_files(self._broker_options, self.topics, services, accounts.items())
         self._write_certificate_if_good()
         self._write_trust(invalid)
         self.invalid = invalid

@@ -29,6 +29,7 @@ COMMANDS = {
     "catalog": "administration",
     "dead-letters": "administration",
     "device": "devices",
+    "batch": "batches",
     "key": "keys",
     "user": "users",
     "pki": "pki",

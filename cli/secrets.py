@@ -60,9 +60,12 @@ def ensure_secrets(path: pathlib.Path) -> StackSecrets:
 
 def _completed(path: pathlib.Path, stored: StackSecrets) -> StackSecrets:
     roles = {role: generate_secret() for role in ROLES if role not in stored.roles}
-    if not roles:
+    services = {service.value: generate_secret() for service in Service if service not in stored.services}
+    if not roles and not services:
         return stored
-    completed = msgspec.structs.replace(stored, roles={**stored.roles, **roles})
+    completed = msgspec.structs.replace(
+        stored, roles={**stored.roles, **roles}, services={**stored.services, **services}
+    )
     _write(path, completed)
     return completed
 

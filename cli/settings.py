@@ -52,6 +52,9 @@ class Settings(BaseSettings):
         None, description="Password of alatau-admin, which registers devices at the broker."
     )
     broker_ingest_password: str | None = pydantic.Field(None, description="Password of alatau-ingest.")
+    broker_claims_password: str | None = pydantic.Field(
+        None, description="Password of alatau-claims, which hears devices that register themselves."
+    )
     broker_simulator_password: str | None = pydantic.Field(None, description="Password of alatau-simulator.")
     topic_root: str = pydantic.Field("alatau/v1", description="First levels of every topic.")
     api_host: str = pydantic.Field("127.0.0.1", description="Address the API listens on.")

@@ -86,5 +86,8 @@ def parse_duration(text: str) -> int:
     parts = {} if match is None else {k: v for k, v in match.groupdict().items() if v and k != "sign"}
     if match is None or not parts or text.endswith("T"):
         raise ValueError(f"duration {text[:40]!r} is not ISO 8601; write PT5M, PT1H, P1D or P1W")
-    total = sum(round(float(number) * _UNIT[name]) for name, number in parts.items())
+    try:
+        total = sum(round(float(number) * _UNIT[name]) for name, number in parts.items())
+    except OverflowError:
+        raise ValueError(f"duration {text[:40]!r} is longer than any; write PT5M, PT1H, P1D or P1W") from None
     return -total if match["sign"] else total

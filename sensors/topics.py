@@ -30,6 +30,13 @@ class Channel(enum.StrEnum):
     CONFIG = "config"
 
 
+class ClaimChannel(enum.StrEnum):
+    """The last level of a topic of claiming: a device speaks there before it has an account of its own."""
+
+    CLAIM = "claim"
+    CLAIMED = "claimed"
+
+
 # What a device sends, and what it receives; the broker's access rules are made of these.
 DEVICE_SENDS = (Channel.TELEMETRY, Channel.STATUS)
 DEVICE_RECEIVES = (Channel.ERRORS, Channel.STORED, Channel.COMMANDS, Channel.CONFIG)
@@ -41,11 +48,11 @@ class Topics:
 
     root: str = DEFAULT_ROOT
 
-    def of(self, device: str, channel: Channel) -> str:
+    def of(self, device: str, channel: Channel | ClaimChannel) -> str:
         """Return the topic of one device's channel."""
         return f"{self.root}/{device}/{channel.value}"
 
-    def every(self, channel: Channel) -> str:
+    def every(self, channel: Channel | ClaimChannel) -> str:
         """Return the filter that matches this channel of every device."""
         return f"{self.root}/+/{channel.value}"
 

@@ -9,7 +9,7 @@ from sensors.errors import AlatauError
 from storage.devices import Credential, change_accounts, compare_accounts, find_device
 from storage.kinds import Connection
 
-ROTATIONS_CHANNEL = "alatau_rotations"  # says that a device has a new secret
+ENDINGS_CHANNEL = "alatau_endings"  # says that there is a new secret or batch, and so another end
 
 
 class RotationError(AlatauError):
@@ -22,7 +22,7 @@ async def replace_credential(
     """Give a device another password, and return the user name that it is for. The old one stays good for ``grace``;
     without one it is no longer stored.
 
-    Raises RotationError while the one before is still good and shall stay so.
+    Raises RotationError while the one before is still good and shall stay so, and of a device with a certificate.
     """
     await change_accounts(connection)
     slot = await connection.fetchval(
@@ -33,6 +33,10 @@ async def replace_credential(
         credential.iterations,
         grace,
     )
+    if slot == 0:
+        raise RotationError(
+            f"device {device} has a certificate, which is of its first account; replace its secret without a grace"
+        )
     if slot is None:
         found = await find_device(connection, device)
         until = found and found.old_secret_until

@@ -19,7 +19,13 @@ GRANT EXECUTE ON FUNCTION alatau.disable_device(text), alatau.enable_device(text
     alatau.replace_credential(text, bytea, bytea, int, interval) TO alatau_api, alatau_scoped;
 -- Who has an account at the broker, and until when; not its password.
 GRANT SELECT (device_id, slot, until) ON alatau.device_credential TO alatau_api, alatau_scoped;
-GRANT EXECUTE ON FUNCTION alatau.end_rotations(int) TO alatau_api;
+GRANT EXECUTE ON FUNCTION alatau.end_rotations(int), alatau.end_batches(), alatau.is_claimed(text, bytea),
+    alatau.take_place(text), alatau.note_claim(text, int, bytea) TO alatau_api;
+-- Not the hash of its token.
+GRANT SELECT (name, kind, district, places, used, created_at, created_by, expires_at, revoked_at, closed_at)
+    ON alatau.claim_batch TO alatau_api, alatau_scoped;
+GRANT EXECUTE ON FUNCTION alatau.revoke_batch(text),
+    alatau.add_batch(text, text, text, int, interval, bytea, bytea, int, text) TO alatau_api, alatau_scoped;
 
 GRANT SELECT ON alatau.rollup_progress TO alatau_ingest, alatau_api;
 GRANT INSERT ON alatau.rollup_dirty TO alatau_ingest;
@@ -53,6 +59,8 @@ SELECT alatau.protect(place::regclass, format(
     'EXISTS (SELECT FROM alatau.device d WHERE d.device_id = %s.device_id)', place))
 FROM unnest('{alatau.latest,alatau.dead_letter,alatau.sequence,alatau.sequence_gap,alatau.correction,
               alatau.rollup_dirty,alatau.device_credential}'::text[]) AS place;
+SELECT alatau.protect('alatau.claim_batch',
+                      alatau.within('district', 'districts') || ' AND ' || alatau.within('kind', 'kinds'));
 SELECT alatau.protect('alatau.export', $$requested_by = nullif(current_setting('alatau.caller', true), '')$$);
 -- Of districts; what is made later is protected where it is made.
 SELECT alatau.protect_districts(format('%I.%I', schemaname, tablename)::regclass,

@@ -33,7 +33,7 @@ from schemathesis.specs.openapi.checks import (
 from api.app import ApiOptions, create_app
 from api.contract import PREFIX
 from api.description import example_of
-from api.options import ExportOptions
+from api.options import ClaimOptions, ExportOptions
 from sensors.checks import Reason
 from sensors.kinds import DeviceSpec
 from sensors.times import to_microseconds
@@ -77,6 +77,8 @@ CHECKS = [
     # what every operation must accept are its examples. unsupported_method: asked below. missing_required_header: there
     # is none.
 ]
+# Nobody claims anything here.
+CLAIMS = ClaimOptions("mqtt://127.0.0.1:9", "nobody", "nothing")
 EXAMPLES = 40  # of each operation
 
 
@@ -84,7 +86,12 @@ EXAMPLES = 40  # of each operation
 def options(city: City, tmp_path_factory: pytest.TempPathFactory) -> ApiOptions:
     exports = ExportOptions(tmp_path_factory.mktemp("exports"))
     return ApiOptions(
-        city.database.api_url, pool_size=4, retry_seconds=0.02, exports=exports, sign_in=sign_in_options()
+        city.database.api_url,
+        pool_size=4,
+        retry_seconds=0.02,
+        exports=exports,
+        claims=CLAIMS,
+        sign_in=sign_in_options(),
     )
 
 

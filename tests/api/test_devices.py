@@ -47,6 +47,10 @@ class Accounts:
         self._fail_if_told()
         self.added[username] = secret
 
+    async def add_devices(self, devices: Sequence[tuple[str, str]]) -> None:
+        self._fail_if_told()
+        self.added.update(devices)
+
     async def delete_accounts(self, usernames: Sequence[str]) -> None:
         self._fail_if_told()
         for username in usernames:

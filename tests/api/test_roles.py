@@ -30,6 +30,7 @@ NEEDED = {
     },
     Role.OPERATOR: {
         *("POST /devices", "DELETE /devices/{device}"),
+        *("GET /batches", "POST /batches", "DELETE /batches/{batch}"),
         *(f"POST /devices/{{device}}/{change}" for change in ("disable", "enable", "secret")),
         *("POST /corrections", "GET /dead-letters", "GET /dead-letters/{number}"),
     },
@@ -67,7 +68,13 @@ async def test_a_role_may_what_is_its_own_and_nothing_else(
         for needed, operations in NEEDED.items():
             for operation in sorted(operations - {"DELETE /session"}):
                 method, _, path = operation.partition(" ")
-                places = {"device": "air-1", "number": "1", "prefix": "0123456789ab", "name": "nobody"}
+                places = {
+                    "device": "air-1",
+                    "number": "1",
+                    "prefix": "0123456789ab",
+                    "name": "nobody",
+                    "batch": "x",
+                }
                 for name, value in places.items():
                     path = path.replace(f"{{{name}}}", value)
                 answer = await client.request(method, f"/api/v1{path}", json={} if method == "POST" else None)

@@ -23,8 +23,10 @@ from api.options import ExportOptions
 from sensors.checks import Reason
 from sensors.times import to_microseconds
 from storage.api_keys import Role, Scope, generate_key, prefix_of, store_key
+from storage.claims import add_batch
 from storage.corrections import Correction, Rescale, correct
 from storage.dead_letters import DeadLetter, insert_letters
+from storage.devices import Credential
 from storage.refresh import move_bound, refresh
 from storage.sequences import Numbers, enter_numbers
 from storage.users import set_role
@@ -70,6 +72,7 @@ OTHERS: list[tuple[str, dict[str, str]]] = [
     ("gaps", {}),
     ("corrections", {}),
     ("exports", {}),
+    ("batches", {}),
 ]
 OF_A_DEVICE = ("latest", "readings", "quality", "dead-letters", "gaps", "corrections")
 OF_A_METRIC = ("series", "top", "heatmap")
@@ -118,7 +121,7 @@ async def filled(
 
 
 async def _one_of_each(city: City) -> dict[str, int]:
-    """Give each device a refused message, a gap and a correction; return the numbers of the messages."""
+    """Give each device a refused message, a gap, a correction, a batch named so; return the numbers of the messages."""
     now = to_microseconds(NOW)
     for device in DEVICES:
         number = city.number[device.id]
@@ -138,6 +141,8 @@ async def _one_of_each(city: City) -> dict[str, int]:
             city.catalogue.kind_of[device.kind],
             Correction(device.id, minute, minute + 1, change, who="test", why="calibration"),
         )
+        place, token = (device.kind, device.district), Credential(b"salt", b"hash", 101)
+        await add_batch(city.owner, f"for-{device.id}", place, 1, dt.timedelta(days=1), token, "test")
     await insert_letters(city.ingest, [DeadLetter(now, "no/device", b"{}", Reason.NO_METRICS, "empty")])
     rows = await city.owner.fetch(
         "SELECT id, dead_letter_id FROM alatau.dead_letter JOIN alatau.device USING (device_id)"
@@ -227,7 +232,7 @@ async def test_the_questions_are_about_every_path_that_is_read(filled: Filled) -
     assert read == asked | by_number | of_admins | of_oneself
 
 
-@pytest.mark.parametrize("table", ["alatau.device", "rollup.air_quality_5m_district"])
+@pytest.mark.parametrize("table", ["alatau.device", "alatau.claim_batch", "rollup.air_quality_5m_district"])
 async def test_without_the_policy_of_a_table_the_part_is_left(filled: Filled, table: str) -> None:
     owner = filled.city.owner
     await owner.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
@@ -262,6 +267,11 @@ async def test_things_outside_are_not_found_by_their_id(filled: Filled, name: st
         problem(await filled.ask(name, path), 404, "not-found")
     deleted = await filled.client.delete(f"/api/v1/exports/{other}", headers={"X-API-Key": filled.keys[name]})
     problem(deleted, 404, "not-found")
+    for device in HIDDEN[name]:
+        revoked = await filled.client.delete(
+            f"/api/v1/batches/for-{device}", headers={"X-API-Key": filled.keys[name]}
+        )
+        problem(revoked, 404, "not-found")
     assert (await filled.ask("all", f"exports/{other}")).status_code == 200
 
 
@@ -274,6 +284,8 @@ async def _post(filled: Filled, who: str, path: str, **body: Any) -> httpx2.Resp
     [
         ("devices", {"id": "new-1", "kind": "noise", "district": "growing"}),
         ("devices", {"id": "new-2", "kind": "weather", "district": "gate"}),
+        ("batches", {"name": "b", "kind": "noise", "district": "golden", "count": 1, "lifetime": "P1D"}),
+        ("batches", {"name": "b", "kind": "weather", "district": "gate", "count": 1, "lifetime": "P1D"}),
         ("exports", {"kind": "weather", "format": "csv.gz", **RANGE}),
         ("exports", {"kind": "air_quality", "district": ["golden"], "format": "csv.gz", **RANGE}),
     ],

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from broker.accounts import Service
+from broker.accounts import DEVICE_ROLE, Service
 from broker.admin import BrokerAdmin, standstill_seconds
 from broker.drift import Account, Deviation, compare
 from broker.errors import BrokerError
@@ -79,6 +79,26 @@ async def test_accounts_of_others_are_not_listed(broker: Broker) -> None:
     await broker.server.restart()
     await broker.admin.connected(before)
     assert [account.username for account in await broker.admin.list_devices()] == ["device"]
+
+
+async def test_roles_that_deviate_are_mended(broker: Broker) -> None:
+    names = ["alatau-claim-b-00", "free", "right"]
+    await started_with(broker, *names)
+    document = json.loads(await asyncio.to_thread(broker.options.security_file.read_bytes))
+    for client in document["clients"]:
+        # A device without any, and one of a batch that may publish.
+        client["roles"] = {"free": [], names[0]: [{"rolename": DEVICE_ROLE}]}.get(
+            client["username"], client["roles"]
+        )
+    await asyncio.to_thread(broker.options.security_file.write_text, json.dumps(document))
+    before = await broker.admin.connected(0)
+    await broker.server.restart()
+    await broker.admin.connected(before)
+    drift = compare(dict.fromkeys(names, False), await broker.admin.list_devices())
+    assert drift[Deviation.ROLE] == names[:2]
+    assert await broker.admin.repair(drift) == 2
+    right = [Account(name, name, is_disabled=False) for name in names]
+    assert await broker.admin.list_devices() == right
 
 
 async def test_a_broker_that_is_not_there_is_named() -> None:

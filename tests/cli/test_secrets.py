@@ -34,6 +34,17 @@ def test_a_role_that_came_later_gets_a_password_and_the_others_keep_theirs(tmp_p
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_a_service_that_came_later_gets_a_password_too(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "secrets.json"
+    made = ensure_secrets(path)
+    older = {service: secret for service, secret in made.services.items() if service != "alatau-claims"}
+    write_private(path, msgspec.json.encode(msgspec.structs.replace(made, services=older)))
+    completed = ensure_secrets(path)
+    assert completed.services.keys() == made.services.keys()
+    assert completed.services.items() > older.items()
+    assert completed.roles == made.roles
+
+
 def test_only_the_owner_may_read_them(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "secrets.json"
     ensure_secrets(path)

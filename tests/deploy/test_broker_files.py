@@ -13,7 +13,7 @@ from tests.conftest import Database
 
 pytestmark = pytest.mark.servers
 
-PASSWORDS = {f"ALATAU_BROKER_{name}_PASSWORD": name for name in ("ADMIN", "INGEST", "SIMULATOR")}
+PASSWORDS = {f"ALATAU_BROKER_{name}_PASSWORD": name for name in ("ADMIN", "INGEST", "SIMULATOR", "CLAIMS")}
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_accounts_are_the_services_and_every_device_with_a_secret(
     assert "1 devices with a secret" in alatau("broker-files", str(tmp_path)).out
     file = tmp_path / "dynamic-security.json"
     names = {client["username"] for client in orjson.loads(file.read_bytes())["clients"]}
-    assert names == {"alatau-admin", "alatau-ingest", "alatau-simulator", "air-1"}
+    assert names == {"alatau-admin", "alatau-ingest", "alatau-simulator", "alatau-claims", "air-1"}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 

@@ -22,7 +22,7 @@ import pytest
 import typer.main
 
 from api.app import create_app
-from api.options import ApiOptions, ExportOptions
+from api.options import ApiOptions, ClaimOptions, ExportOptions
 from broker.accounts import Service
 from broker.secrets import hash_secret
 from cli.city import SAMPLE_DEVICE
@@ -238,7 +238,11 @@ async def api(
     city: Documented, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[httpx2.AsyncClient]:
     exports = ExportOptions(tmp_path_factory.mktemp("exports"))
-    options = ApiOptions(city.stack.database_url(API_ROLE), exports=exports)
+    options = ApiOptions(
+        city.stack.database_url(API_ROLE),
+        exports=exports,
+        claims=ClaimOptions(city.stack.mqtt_url, Service.CLAIMS, city.stack.secrets.services[Service.CLAIMS]),
+    )
     app = create_app(options, accounts=city.stack.admin)
     async with (
         app.router.lifespan_context(app),
@@ -268,6 +272,35 @@ async def test_a_reading_of_python_is_stored(block: Block, city: Documented) -> 
     before = await city.count()
     assert await city.run(sys.executable, "-c", block.text) == ""
     await city.until_more_than(before)
+
+
+@pytest.mark.parametrize("block", blocks("python", "claim"), ids=str)
+async def test_a_device_of_python_registers_itself(
+    block: Block, city: Documented, api: httpx2.AsyncClient, tmp_path: pathlib.Path
+) -> None:
+    batch = {
+        "name": "documented",
+        "kind": "street_light",
+        "district": "golden",
+        "count": 1,
+        "lifetime": "P1D",
+    }
+    headers = {"X-API-Key": city.environment["ALATAU_API_KEY"]}
+    made = await api.post("/api/v1/batches", json=batch, headers=headers)
+    settings = {"BATCH": "documented", "TOKEN": made.json()["token"], "STORE": str(tmp_path / "own.json")}
+    city.environment.update(settings)
+    try:
+        for _ in range(2):  # a device that was claimed is let in, also when its batch is over
+            assert await city.run(sys.executable, "-c", block.text) == "registered\n"
+    finally:
+        for name in settings:
+            del city.environment[name]
+    (found,) = [
+        one
+        for one in (await api.get("/api/v1/batches", headers=headers)).json()["batches"]
+        if one["name"] == "documented"
+    ]
+    assert found["used"] == 1
 
 
 @pytest.mark.parametrize(("block", "command"), _of("curl"), ids=str)

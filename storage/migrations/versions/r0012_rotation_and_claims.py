@@ -1,4 +1,4 @@
-"""Two secrets of a device for a time."""
+"""Two secrets of a device for a time; batches of devices that register themselves."""
 
 from storage.migrations.run import execute_sql_file
 

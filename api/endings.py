@@ -1,4 +1,5 @@
-"""Old secrets end when their grace is over: in the database, and with their account at the broker."""
+"""What ends by itself: old secrets whose grace is over, and batches. In the database, and with its accounts at the
+broker."""
 
 from __future__ import annotations
 
@@ -11,15 +12,16 @@ from api.database import DATABASE_ERRORS, Database
 from api.options import ApiOptions, DeviceAccounts
 from api.problems import ProblemError
 from broker.errors import BrokerError
+from storage.claims import end_batches, next_end_of_batch
 from storage.rotations import end_rotations, next_end_of_rotation
 
-log = structlog.get_logger("api.rotations")
+log = structlog.get_logger("api.endings")
 
 _AT_ONCE = 20  # accounts that are taken away in a transaction, while which nobody may change one
 
 
-class Rotations:
-    """Sleeps until the next one is over. ``wake`` tells it that there is a new one."""
+class Endings:
+    """Sleeps until the next end. ``wake`` tells it that there may be an earlier one."""
 
     def __init__(self, options: ApiOptions, database: Database, accounts: DeviceAccounts) -> None:
         self._options = options
@@ -28,7 +30,7 @@ class Rotations:
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
-        """Look again when the next one is over."""
+        """Look again when the next end is."""
         self._woken.set()
 
     async def run(self) -> None:
@@ -42,7 +44,7 @@ class Rotations:
                 is_told = False
             except (BrokerError, ProblemError, *DATABASE_ERRORS) as error:
                 if not is_told:
-                    log.warning("old secrets not ended", error=str(error) or type(error).__name__)
+                    log.warning("nothing is ended", error=str(error) or type(error).__name__)
                 is_told = True
                 await asyncio.sleep(self._options.retry_seconds)
                 continue
@@ -54,12 +56,11 @@ class Rotations:
         """End what is over, and return for how long there is nothing more to do, seconds."""
         while True:
             async with self._database.connection() as connection:
-                left = await next_end_of_rotation(connection)
-                if left is None or left > 0:
-                    # The clock of the database may be set, and a word of it be lost.
-                    most = self._options.accounts_poll_seconds
-                    return most if left is None else min(left, most)
+                ends = (await next_end_of_rotation(connection), await next_end_of_batch(connection))
+                left = min(end for end in (*ends, self._options.accounts_poll_seconds) if end is not None)
+                if left > 0:
+                    return left  # at most so long: the clock of the database may be set, and a word of it be lost
                 async with connection.transaction():
-                    ended = await end_rotations(connection, _AT_ONCE)
+                    ended = await end_rotations(connection, _AT_ONCE) + await end_batches(connection)
                     await self._accounts.delete_accounts(ended)
-            log.info("old secrets ended", count=len(ended), accounts=ended)
+            log.info("accounts ended", accounts=ended)
