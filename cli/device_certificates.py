@@ -18,6 +18,7 @@ from cli.console import answers
 from cli.correct import user_name
 from cli.secrets import credential_of, write_private
 from cli.settings import Settings, SettingsError, load_settings
+from sensors.accounts import LONGEST_GRACE
 from sensors.errors import CatalogueError
 from stack.pki import Certificate
 from storage.audit import Event, record
@@ -91,8 +92,9 @@ async def _ensure_account(settings: Settings, connection: Connection, device_id:
         )
     secret = generate_secret()  # which nobody gets to know
     async with admin:
-        await replace_credential(connection, device_id, credential_of(secret))
-        await admin.add_device(device_id, secret)
+        # One that rotation gave its second account has this long to go over to its certificate.
+        user = await replace_credential(connection, device_id, credential_of(secret), LONGEST_GRACE)
+        await admin.add_device(user, secret)
 
 
 def revoke(

@@ -258,7 +258,7 @@ async def hold_accounts(connection: Connection) -> dict[str, bool]:
 
 
 async def has_account(connection: Connection, device: str) -> bool:
-    """Return whether a device has a password that is not being replaced, for its id as user name; only the owner's role may."""
+    """Return whether a device has a password for its id as user name, not about to end; only the owner's role may."""
     return bool(
         await connection.fetchval(
             """

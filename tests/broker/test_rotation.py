@@ -134,6 +134,19 @@ async def test_a_rotation_under_way_is_shown_without_a_secret_and_is_not_begun_t
         pass
 
 
+async def test_the_account_of_a_certificate_is_not_rotated_away(
+    city: City, client: httpx2.AsyncClient
+) -> None:
+    await register(client, "shown")
+    await city.owner.execute(
+        "INSERT INTO alatau.device_certificate (serial, device, device_id, fingerprint, expires_at) "
+        "SELECT 'a', id, device_id, 'b', now() + interval '1 day' FROM alatau.device WHERE id = 'shown'"
+    )
+    answer = await client.post("/api/v1/devices/shown/secret", json={"grace": "P1D"})
+    assert "certificate" in problem(answer, 409, "rotation-under-way")["detail"]
+    assert (await rotate(client, "shown", "PT0S"))["user"] == "shown"
+
+
 async def test_the_accounts_of_a_device_alternate(
     broker: Broker, city: City, client: httpx2.AsyncClient
 ) -> None:

@@ -143,4 +143,4 @@ async def test_a_device_without_a_secret_gets_an_account_at_the_broker(
         await admin.delete_device("lamp-c8")
         assert "ALATAU_BROKER_ADMIN_PASSWORD" in alatau("pki", "device", "lamp-c8").errors
         issue(telling, "lamp-c8")
-        assert "lamp-c8" in [account.device for account in await admin.list_devices()]
+        assert "lamp-c8" in [account.username for account in await admin.list_devices()]
