@@ -83,7 +83,11 @@ async def _add(
 
 @batch.command("list")
 def show() -> None:
-    """List batches, the newest first, those that are over, too."""
+    """List batches, the newest first, those that are over, too.
+
+    [dim]Example:[/]
+      alatau batch list
+    """
 
     async def run(settings: Settings) -> None:
         async with owner_connection(settings) as connection:

@@ -323,9 +323,15 @@ def test_with_a_token_nothing_is_published_but_a_claim(batch: Batch, channel: st
 def test_with_a_token_nothing_is_heard_but_its_own_answers(broker: Broker, batch: Batch) -> None:
     own, other = batch.users[:2]
     with batch.entering() as attacker, connected(broker.port, Service.CLAIMS, SECRET, client_id="d") as desk:
-        for topic in ("#", "alatau/v1/+/claimed", "alatau/v1/+/claim", f"alatau/v1/{other}/claimed"):
-            attacker.subscribe(topic)
-        assert attacker.subscribe("$share/alatau-claims/alatau/v1/+/claim") == NOT_AUTHORIZED
+        for topic in (
+            "#",
+            "alatau/v1/+/claimed",
+            "alatau/v1/+/claim",
+            "$share/alatau-claims/alatau/v1/+/claim",
+        ):
+            assert attacker.subscribe(topic) == NOT_AUTHORIZED
+        for user in (own, other):
+            attacker.subscribe(f"alatau/v1/{user}/claimed")
         assert desk.publish(f"alatau/v1/{other}/claimed", b"private") == ALLOWED
         assert desk.publish(f"alatau/v1/{own}/claimed", b"word") == ALLOWED
         assert attacker.messages.get(timeout=10) == (f"alatau/v1/{own}/claimed", b"word")

@@ -68,7 +68,7 @@ def test_behind_a_declared_proxy_the_api_is_plain(tmp_path: pathlib.Path) -> Non
     assert city.api_url == "http://127.0.0.1:8000"
 
 
-def test_a_supplied_certificate_is_that_of_both_and_makes_no_authority(
+def test_a_supplied_certificate_is_that_of_both_and_the_authority_is_of_devices_alone(
     tmp_path: pathlib.Path, supplied: dict[str, Any]
 ) -> None:
     city = reach(tmp_path / "city", mqtt_address=ALL, **supplied)
@@ -77,7 +77,7 @@ def test_a_supplied_certificate_is_that_of_both_and_makes_no_authority(
     assert city.mqtt_ca is city.api_ca is None
     assert city.secure is not None
     assert city.secure.certificate.certificate_file == tmp_path / "city.pem"
-    assert not (tmp_path / "city").exists()
+    assert {path.name for path in (tmp_path / "city").rglob("*.*")} == {"ca.pem", "ca.key"}
 
 
 def test_a_broker_elsewhere_is_told_as_it_is(tmp_path: pathlib.Path) -> None:
