@@ -98,10 +98,6 @@ max_queued_bytes {_QUEUED_BYTES}
 max_packet_size {options.max_packet_bytes}
 persistent_client_expiration 7d
 
-# A connection that broke in silence is noticed within an hour and a half, whatever a device of MQTT 5 asks for. Those
-# of MQTT 3.1.1 are not told, and keep their own.
-max_keepalive 3600
-
 # After a crash of the broker, what was accepted since the last save and not handed over is gone: docs/delivery.md.
 # Not more often: a save takes as long as the queue is large, and while one takes longer than the interval, Mosquitto
 # does nothing else.

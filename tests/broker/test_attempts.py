@@ -287,3 +287,15 @@ async def test_who_has_the_old_secret_is_thrown_out_and_stays_out(broker: Broker
     again.close()
     with connected(broker.port, name, "another"):
         pass
+
+
+def test_a_device_that_asks_for_no_keep_alive_stays(broker: Broker) -> None:
+    """With `max_keepalive` Mosquitto 2.0.21 throws it out within a second."""
+    device = Client("quiet", Service.SIMULATOR, SECRET)
+    try:
+        device.client.connect("127.0.0.1", broker.port, keepalive=0)
+        device.client.loop_start()
+        assert device.entered.get(timeout=10) == ALLOWED
+        assert not device.left.wait(1.5)
+    finally:
+        device.close()
