@@ -92,7 +92,9 @@ async def make_plan(connection: Connection, query: SeriesQuery) -> Plan:
         dirty = await _read_dirty(connection, kind, query, known)
         zone = zoneinfo.ZoneInfo(known.zone)
         level = Level.DEVICE if needs_devices(query) else Level.DISTRICT
-        for segment in split_dirty(sources, dirty, zone).segments:
+        split = split_dirty(sources, dirty, tiers, known)
+        gone |= set(split.gone)
+        for segment in split.segments:
             parts += _parts(kind, segment, level, dirty, zone)
     return Plan(tuple(parts), tuple(followed), tuple(names), tuple(sorted(gone)))
 

@@ -78,9 +78,14 @@ def _cover(
     return _cover(start, stop, finer, progress, zone)
 
 
-def split_dirty(sources: Sources, dirty: Ranges, zone: zoneinfo.ZoneInfo) -> Sources:
-    """Set the parts of segments apart in which something has changed since their rows were made."""
+def split_dirty(sources: Sources, dirty: Ranges, tiers: Sequence[Tier], progress: Progress) -> Sources:
+    """Set the parts of segments apart in which something has changed since their rows were made.
+
+    ``tiers`` are those that may be read, the coarsest first. What has changed is of times whose readings are there.
+    """
+    zone = zoneinfo.ZoneInfo(progress.zone)
     segments: list[Segment] = []
+    gone = list(sources.gone)
     for segment in sources.segments:
         if segment.tier is None:
             segments.append(segment)
@@ -93,10 +98,18 @@ def split_dirty(sources: Sources, dirty: Ranges, zone: zoneinfo.ZoneInfo) -> Sou
             is_dirty[low:high] = True
         turns = np.flatnonzero(np.append(True, is_dirty[1:] != is_dirty[:-1]))
         for low, high in zip(turns.tolist(), [*turns[1:].tolist(), len(is_dirty)], strict=True):
-            segments.append(
-                Segment(int(edges[low]), int(edges[high]), segment.tier, dirty=bool(is_dirty[low]))
-            )
-    return dataclasses.replace(sources, segments=tuple(segments))
+            begin, end = int(edges[low]), int(edges[high])
+            if is_dirty[low] and begin < progress.horizon:
+                # Of the bucket's first part there are no readings any more: finer rows say what that was.
+                finer = tiers[tiers.index(segment.tier) + 1 :]
+                inner = cover(begin, int(edges[low + 1]), finer, progress)
+                inner = split_dirty(inner, dirty, finer, progress)
+                segments += inner.segments
+                gone += inner.gone
+                begin = int(edges[low + 1])
+            if begin < end:
+                segments.append(Segment(begin, end, segment.tier, dirty=bool(is_dirty[low])))
+    return Sources(tuple(segments), tuple(gone))
 
 
 def widen(dirty: Ranges, segment: Segment, zone: zoneinfo.ZoneInfo) -> Ranges:
