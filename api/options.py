@@ -89,7 +89,8 @@ class ApiOptions:
     stream_timeout_seconds: float = 600.0
     exports: ExportOptions | None = None
     claims: ClaimOptions | None = None
-    max_concurrent_per_key: int = 8  # fewer than the pool has, so that one key cannot take all
+    # As many as are answered in the same time as more would be: more at once only hold up those who store readings.
+    max_concurrent_per_key: int = 4
     max_waiting_per_key: int = 32  # a page of panels asks them all at once
     rate_per_key: Rate = _PER_KEY
     rate_per_address: Rate = _PER_ADDRESS
