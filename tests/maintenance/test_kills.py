@@ -28,7 +28,7 @@ from tests.conftest import Database
 pytestmark = pytest.mark.servers
 
 PROJECT = pathlib.Path(__file__).parents[2]
-KILLS = 16
+KILLS = 8
 NOW = dt.datetime.now(dt.UTC).replace(second=0, microsecond=0)
 PAST = dt.timedelta(days=3)
 METRICS = {"air_quality": ("pm2_5", "temperature"), "weather": ("temperature", "humidity")}
