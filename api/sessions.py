@@ -26,7 +26,7 @@ from api.signing_in import WRONG, check_password, let_in, renew_hash, user_name
 from storage.api_keys import Role, Scope
 from storage.audit import record
 from storage.sessions import close_session, find_session, token_hash
-from storage.users import set_password
+from storage.users import hold_password, set_password
 
 # Signing in takes no key and no session.
 entrance = APIRouter(prefix=f"{PREFIX}/session", tags=["session"])
@@ -134,17 +134,26 @@ async def post_password(request: Request, body: OwnPassword, whole: Whole, calle
     if reason := objection(body.password, caller.name):
         raise invalid_parameter("password", reason)
     action = "change own password"
-    if await check_password(request, whole, caller.name, body.old_password, action) is None:
-        raise ProblemError(
-            ProblemType.FORBIDDEN,
-            "the old password is wrong; ask an admin for another one if it is forgotten, or if you sign in elsewhere",
-        )
+    checked = await check_password(request, whole, caller.name, body.old_password, action)
+    if checked is None:
+        raise _wrong_password()
+    user, stored = checked
     made = await whole.passwords.hash(body.password)
     async with whole.database.connection() as connection, connection.transaction():
+        # An admin may have given another one meanwhile, because this one is known to others.
+        if not await hold_password(connection, user.user_id, stored):
+            raise _wrong_password()
         await set_password(connection, caller.name, made, keep=token_hash(token))
         await record(connection, [act(request, caller, action, caller.name)])
     whole.sessions.forget()
     return Response(status_code=204)
+
+
+def _wrong_password() -> ProblemError:
+    return ProblemError(
+        ProblemType.FORBIDDEN,
+        "the old password is wrong; ask an admin for another one if it is forgotten, or if you sign in elsewhere",
+    )
 
 
 def _require_session(request: Request, caller: Asking, remedy: str) -> str:

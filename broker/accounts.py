@@ -196,6 +196,12 @@ def dynamic_security_file(
 
     What no rule allows is refused.
     """
+    # The plugin puts each into the list of its role by walking to its place from the first on: in this order that is at
+    # once. In the other one 100,000 took it more than a minute, in this one a second.
+    clients = [
+        *(_client(service, secret, service) for service, secret in services.items()),
+        *(_device(username, secret) for username, secret in devices),
+    ]
     document = {
         "defaultACLAccess": {
             "publishClientSend": False,
@@ -210,9 +216,6 @@ def dynamic_security_file(
             }
             for role, rules in _roles(topics).items()
         ],
-        "clients": [
-            *(_client(service, secret, service) for service, secret in services.items()),
-            *(_device(username, secret) for username, secret in devices),
-        ],
+        "clients": sorted(clients, key=lambda client: str(client["username"]).encode(), reverse=True),
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2)

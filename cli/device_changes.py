@@ -27,6 +27,7 @@ from storage.devices import (
     disable_device,
     enable_device,
     find_device,
+    hold_device,
 )
 from storage.kinds import Connection
 from storage.rotations import replace_credential
@@ -142,16 +143,20 @@ def new_device_secret(
 
 
 async def _new_device_secret(settings: Settings, device_id: str, grace: dt.timedelta) -> None:
-    secret, user = generate_secret(), device_id
+    secret, user, is_disabled = generate_secret(), device_id, False
     async with owner_connection(settings) as connection:
         catalogue = await load_applied(connection)
 
     async def change(connection: Connection) -> None:
-        nonlocal user
+        nonlocal user, is_disabled
         user = await replace_credential(connection, device_id, credential_of(secret), grace)
+        held = await hold_device(connection, device_id)
+        is_disabled = held is not None and held.disabled_at is not None
 
     async def tell(admin: BrokerAdmin) -> None:
         await admin.add_device(user, secret)
+        if is_disabled:  # a new account is let in
+            await admin.disable_device(device_id)
         if not grace:
             await admin.delete_accounts([name for name in user_names(device_id) if name != user])
 

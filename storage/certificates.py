@@ -38,11 +38,13 @@ async def store_certificate(
 
 
 async def revoke_certificates(connection: Connection, name: str) -> list[IssuedCertificate]:
-    """Revoke the certificate of a serial number, or all of a device's; return those that were valid until now."""
+    """Revoke all certificates of a device, or where none of this name has any, the one of a serial number; return those
+    that were valid until now."""
     rows = await connection.fetch(
         """
         UPDATE alatau.device_certificate SET revoked_at = now()
-        WHERE (serial = $1 OR device = $1) AND revoked_at IS NULL AND expires_at > now() RETURNING *
+        WHERE CASE WHEN EXISTS (SELECT FROM alatau.device_certificate WHERE device = $1)
+                   THEN device = $1 ELSE serial = $1 END AND revoked_at IS NULL AND expires_at > now() RETURNING *
         """,
         name,
     )

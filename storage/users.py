@@ -145,6 +145,14 @@ async def set_password(
     return await _change(connection, name, "password_hash = $2", password_hash, keep=keep)
 
 
+async def hold_password(connection: Connection, user_id: int, password_hash: str) -> bool:
+    """Return whether this is still the hash of somebody's password; it stays that to the transaction's end."""
+    found: str | None = await connection.fetchval(
+        "SELECT password_hash FROM alatau.user_account WHERE user_id = $1 FOR UPDATE", user_id
+    )
+    return found == password_hash
+
+
 async def set_role(connection: Connection, name: str, role: Role, scope: Scope) -> User | None:
     """Let somebody do and see something else; every session ends. Raises LastAdminError."""
     return await _change(

@@ -215,6 +215,28 @@ async def test_another_password_ends_all_other_sessions(here: Place, city: City)
         await signed_in(other, "ines", "other-words-of-hers")
 
 
+async def test_a_password_that_an_admin_has_replaced_meanwhile_stays(here: Place, city: City) -> None:
+    await add_person(city, "kim")
+    async with here.browser() as browser:
+        await signed_in(browser, "kim")
+        transaction = city.owner.transaction()
+        await transaction.start()
+        await city.owner.execute(
+            "UPDATE alatau.user_account SET password_hash = 'another' WHERE name = 'kim'"
+        )
+        change = asyncio.create_task(change_password(browser, PASSWORD, "other-words-of-theirs"))
+        try:
+            async with asyncio.timeout(10):
+                # Its old password was right: now it waits for the row.
+                while not await city.api.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        finally:
+            await transaction.commit()
+        problem(await change, 403, "forbidden")
+    kept = await city.owner.fetchval("SELECT password_hash FROM alatau.user_account WHERE name = 'kim'")
+    assert kept == "another"
+
+
 async def test_the_old_password_is_asked_for_and_can_not_be_guessed(place: Places, city: City) -> None:
     await add_person(city, "jan")
     async with place(free=2) as here, here.browser() as browser:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pathlib
 
+import orjson
+
+from broker.accounts import Service, dynamic_security_file
 from broker.config import BrokerOptions, SecureListener, render_config, write_certificate
+from broker.secrets import hash_secret
+from sensors.topics import Topics
+from storage.devices import Credential
 
 OPTIONS = BrokerOptions(1883, pathlib.Path("/broker"), pathlib.Path("/plugin.so"))
 
@@ -34,3 +40,14 @@ def test_a_certificate_is_replaced_and_for_its_owner_only(tmp_path: pathlib.Path
         assert options.server_file.read_bytes() == content
         assert options.server_file.stat().st_mode & 0o077 == 0
     assert [path.name for path in tmp_path.iterdir()] == ["server.pem"]
+
+
+def test_accounts_are_written_in_the_order_that_the_broker_loads_at_once() -> None:
+    """In rising order its start takes the square of their number."""
+    secret = hash_secret("secret")
+    credential = Credential(secret.salt, secret.hash, secret.iterations)
+    devices = [(name, credential) for name in ("b", "a", "ä", "c", "B", "a~2")]
+    document = orjson.loads(dynamic_security_file(Topics(), dict.fromkeys(Service, secret), devices))
+    names = [client["username"].encode() for client in document["clients"]]
+    assert names == sorted(names, reverse=True)
+    assert {name for name, _ in devices} < {client["username"] for client in document["clients"]}

@@ -13,7 +13,7 @@ import pytest
 from broker.accounts import Service
 from cli.local import LocalStack
 from storage.devices import find_device
-from tests.broker.clients import ALLOWED, connected
+from tests.broker.clients import ALLOWED, NOT_AUTHORIZED, Client, connected
 from tests.cli.command import Alatau
 
 pytestmark = pytest.mark.servers
@@ -265,3 +265,15 @@ def test_what_is_wrong_is_said_with_what_would_be_right(
     assert result.code == 1
     assert told in result.errors
     assert "Traceback" not in result.errors
+
+
+def test_a_new_secret_lets_no_disabled_device_in(telling: Alatau, local_stack: LocalStack) -> None:
+    add(telling, "mute-1")
+    telling("device", "disable", "mute-1")
+    printed = telling("device", "secret", "mute-1", "--grace", "P1D").out
+    user = printed.partition("user ")[2].split()[0]
+    client = Client("mute-1", user, secret_of(printed))
+    try:
+        assert client.connect(local_stack.ports.mqtt) == NOT_AUTHORIZED
+    finally:
+        client.close()

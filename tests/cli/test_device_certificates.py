@@ -144,3 +144,14 @@ async def test_a_device_without_a_secret_gets_an_account_at_the_broker(
         assert "ALATAU_BROKER_ADMIN_PASSWORD" in alatau("pki", "device", "lamp-c8").errors
         issue(telling, "lamp-c8")
         assert "lamp-c8" in [account.username for account in await admin.list_devices()]
+
+
+def test_a_device_that_is_called_as_the_number_of_a_certificate_takes_nothing_from_its_owner(
+    telling: Alatau,
+) -> None:
+    add(telling, "lamp-c9")
+    serial = serial_of(issue(telling, "lamp-c9"))
+    add(telling, serial)
+    other = serial_of(issue(telling, serial))
+    assert telling("pki", "revoke", serial).out == f"{serial}: {other} is revoked"
+    assert " valid" in telling("pki", "list", "lamp-c9").out
