@@ -166,7 +166,7 @@ def revocations(
     serials = asyncio.run(_invalid(settings))
     now = dt.datetime.now(dt.UTC)
     authority = certificate_store(settings).ensure_authority(now)
-    write_private(output, authority.revocations((int(serial, 16) for serial in serials), now))
+    write_private(output, authority.revocations(serials, now))
     answers.print(f"{output}: {len(serials)} revoked", markup=False, soft_wrap=True)
 
 

@@ -175,8 +175,7 @@ class LocalStack:
     def _write_trust(self, serials: Collection[str]) -> None:
         if self._secure is not None:
             authority, now = self._secure.authority, dt.datetime.now(dt.UTC)
-            revocations = authority.revocations((int(serial, 16) for serial in serials), now)
-            write_trust(self._broker_options, authority.certificate, revocations)
+            write_trust(self._broker_options, authority.certificate, authority.revocations(serials, now))
 
     def renew_certificate(self) -> None:
         """Have the running broker take up its certificate as it is now; connections stay. Raises SettingsError."""

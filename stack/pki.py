@@ -97,12 +97,12 @@ class Authority:
             )
         return self._sign(name, ExtendedKeyUsageOID.CLIENT_AUTH, now, [], key)
 
-    def revocations(self, serials: Iterable[int], now: dt.datetime) -> bytes:
-        """Return the list of certificates that are no longer valid, PEM; it has to be made anew within thirty days."""
+    def revocations(self, serials: Iterable[str], now: dt.datetime) -> bytes:
+        """Return the list of certificates (serial numbers, hex) that are no longer valid, PEM, good for thirty days."""
         builder = x509.CertificateRevocationListBuilder(self._certificate.subject)
         builder = builder.last_update(now - _BACKDATED).next_update(now + REVOCATIONS_LIFE)
         for serial in serials:
-            revoked = x509.RevokedCertificateBuilder(serial, now - _BACKDATED)
+            revoked = x509.RevokedCertificateBuilder(int(serial, 16), now - _BACKDATED)
             builder = builder.add_revoked_certificate(revoked.build())
         builder = builder.add_extension(self._identifier(), critical=False)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

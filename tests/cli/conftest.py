@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from broker.accounts import Service
 from cli.local import LocalStack
 from storage.database import connect
 from tests.cli.command import Alatau
@@ -18,6 +19,16 @@ from tests.conftest import Database
 def alatau(database: Database, local_stack: LocalStack, tmp_path: pathlib.Path) -> Alatau:
     """The command of an operator, who has the owner's role and no broker to tell."""
     return Alatau({"ALATAU_DATABASE_URL": database.owner_url, "ALATAU_DATA_DIR": str(tmp_path / "data")})
+
+
+@pytest.fixture
+def telling(alatau: Alatau, local_stack: LocalStack) -> Alatau:
+    """The command of an operator who may tell the broker, too."""
+    settings = {
+        "ALATAU_MQTT_URL": local_stack.mqtt_url,
+        "ALATAU_BROKER_ADMIN_PASSWORD": local_stack.secrets.services[Service.ADMIN],
+    }
+    return Alatau({**alatau.settings, **settings})
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import re
 import asyncpg
 import pytest
 
-from broker.accounts import Service
 from cli.local import LocalStack
 from storage.devices import find_device
 from tests.broker.clients import ALLOWED, NOT_AUTHORIZED, Client, connected
@@ -30,16 +29,6 @@ def test_an_added_device_is_listed_with_what_it_is(alatau: Alatau) -> None:
     listed = alatau("device", "list", "--kind", "air_quality", "--after", "air-8", "--limit", "1").out
     assert "air-9 air_quality gate 76.9500, 43.4800 30 s no" in listed
     assert "There may be more: --after air-9" in listed
-
-
-@pytest.fixture
-def telling(alatau: Alatau, local_stack: LocalStack) -> Alatau:
-    """The command of an operator who may tell the broker, too."""
-    settings = {
-        "ALATAU_MQTT_URL": local_stack.mqtt_url,
-        "ALATAU_BROKER_ADMIN_PASSWORD": local_stack.secrets.services[Service.ADMIN],
-    }
-    return Alatau({**alatau.settings, **settings})
 
 
 def secret_of(printed: str) -> str:

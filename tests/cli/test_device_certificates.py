@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from broker.accounts import Service
 from cli.local import LocalStack
 from storage.audit import list_events
 from storage.database import connect
@@ -28,16 +27,6 @@ async def owner(database: Database) -> AsyncIterator[asyncpg.Connection]:
     connection = await connect(database.owner_url, application="test")
     yield connection
     await connection.close()
-
-
-@pytest.fixture
-def telling(alatau: Alatau, local_stack: LocalStack) -> Alatau:
-    """The command of an operator who may tell the broker, too."""
-    settings = {
-        "ALATAU_MQTT_URL": local_stack.mqtt_url,
-        "ALATAU_BROKER_ADMIN_PASSWORD": local_stack.secrets.services[Service.ADMIN],
-    }
-    return Alatau({**alatau.settings, **settings})
 
 
 def add(telling: Alatau, device: str) -> None:
