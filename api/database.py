@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import structlog
 
+from api.niceness import make_give_way
 from api.options import ApiOptions
 from api.problems import ProblemError, ProblemType, unavailable
 from storage.api_keys import Scope
@@ -103,6 +104,7 @@ class Database:
             self._options.database_url,
             application=_APPLICATION,
             size=self._options.pool_size,
+            prepare=lambda connection: make_give_way(connection, self._options.niceness),
             reset=self._reset,
             settings=settings,
         )

@@ -72,6 +72,7 @@ class ApiOptions:
 
     database_url: str
     pool_size: int = 10
+    niceness: int = 0  # of the database's processes that answer us, where they are on this machine
     pool_wait_seconds: float = 5.0  # how long a request waits for a connection before it is refused
     statement_timeout_seconds: float = 10.0
     key_cache_seconds: float = 30.0

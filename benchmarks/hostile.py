@@ -127,6 +127,7 @@ async def _attack(name: str, port: int, secret: str, rates: list[float]) -> Asyn
         *(sys.executable, "-m", "benchmarks.attack", name, f"--port={port}", f"--name={_HOSTILE}"),
         cwd=PROJECT,
         env={**os.environ, SECRET_VARIABLE: secret},
+        start_new_session=True,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )

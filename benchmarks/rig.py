@@ -166,6 +166,7 @@ async def running(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            start_new_session=True,  # as `up` starts it: the kernel divides processors by session
         )
     try:
         await _until_ready(process, is_ready, log)

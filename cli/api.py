@@ -7,6 +7,7 @@ import signal
 import typer
 
 from api.app import create_app
+from api.niceness import give_way
 from api.options import ApiOptions, ClaimOptions, ExportOptions
 from broker.accounts import Service
 from cli.api_transport import ApiTransport
@@ -33,11 +34,13 @@ def api() -> None:
     configure_logs()
     configure_metrics()
     settings = load_settings()
+    give_way(settings.api_niceness)
     transport = ApiTransport.of(settings)
     told = settings.mqtt_public_url or broker_url(settings)
     ca = broker_ca(settings, told)
     options = ApiOptions(
         database_url=database_url(settings, API_ROLE),
+        niceness=settings.api_niceness,
         topics=Topics(settings.topic_root),
         mqtt_url=told,
         mqtt_ca=None if ca is None else str(ca),

@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     api_proxy: str = pydantic.Field(
         "", description="Addresses of a proxy in front of the API that speaks TLS, and that it believes."
     )
+    api_niceness: int = pydantic.Field(
+        15,
+        ge=0,
+        le=19,
+        description="How far the API, and its processes at a database of this machine, give way to others: 0 to 19.",
+    )
     api_port: int = pydantic.Field(8000, description="Port of the API.")
     mqtt_port: int = pydantic.Field(1883, description="Port of the broker that `alatau up` starts.")
     mqtt_address: str = pydantic.Field(

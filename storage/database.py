@@ -94,24 +94,37 @@ async def open_pool(
     *,
     application: str,
     size: int,
+    prepare: Callable[[asyncpg.Connection], Awaitable[object]],
     reset: Callable[[asyncpg.Connection], Awaitable[None]],
     settings: Mapping[str, str] | None = None,
 ) -> asyncpg.Pool:
     """Open a pool of at most ``size`` connections, JSON decoded; the first is made at once.
 
+    ``prepare`` is awaited for each new connection.
     ``reset`` is awaited for each connection that is given back, when its transaction was ended and a query that was
     cancelled has come to its end; the connection is closed where it raises.
     """
+
+    async def initialize(connection: asyncpg.Connection) -> None:
+        await _prepare_connection(connection)
+        await prepare(connection)
+
     pool: asyncpg.Pool = await asyncpg.create_pool(
         url,
         min_size=1,
         max_size=size,
         timeout=10,
         server_settings={"application_name": application, **(settings or {})},
-        init=_prepare_connection,
+        init=initialize,
         reset=reset,
     )
     return pool
+
+
+async def client_port(connection: asyncpg.Connection) -> int | None:
+    """Return our own port as the server sees it; None by a Unix socket."""
+    port: int | None = await connection.fetchval("SELECT inet_client_port()")
+    return port
 
 
 async def allow_seconds(
