@@ -187,7 +187,8 @@ def create_app(
     )
     app.state.metrics = metrics
     if accounts is not None:
-        accounts.watch(Dismissals(metrics, services.auditor).note)
+        dismissals = Dismissals(metrics, services.auditor)
+        accounts.watch(dismissals.note, dismissals.miss)
     app.state.on_failure = on_failure
     problems.install(app)
     add_compress_type(problems.MEDIA_TYPE)

@@ -21,14 +21,14 @@ from api.cookies import cookie_name, is_secure, set_cookie
 from api.oidc_flow import COOKIE, HOME, Flow, is_own_path, open_flow
 from api.oidc_issuer import CodeRefusedError, Issuer, IssuerError
 from api.oidc_options import Grant, OidcOptions
-from api.oidc_refusals import DISABLED, UNASKED, RefusedError, metrics_of, of_issuer, refuse, show
+from api.oidc_refusals import UNASKED, RefusedError, metrics_of, of_issuer, refuse, show
 from api.oidc_tokens import Expected, Fault, NotTrustedError, verify
 from api.problems import ProblemError, invalid_parameter
 from api.services import Services, Whole
 from api.signing_in import let_in
 from storage.audit import Event, record
-from storage.external_users import Arrival, arrive, end_sessions
-from storage.users import USER_NAME, NewUser, User, find_by_subject
+from storage.external_users import Arrival, arrive, end_sessions, hold_by_subject
+from storage.users import USER_NAME, NewUser, User
 
 router = APIRouter(prefix=f"{PREFIX}/session/oidc", include_in_schema=False)
 
@@ -91,8 +91,7 @@ async def get_callback(
     try:
         flow = await _flow_of(request, whole, state, error, iss)
         claims = await _claims_of(issuer, options, flow, code, int(whole.clock().timestamp()))
-        user = await _arrive(request, whole, options, claims)
-        token = await let_in(request, whole, user, by=options.issuer, refusal=DISABLED)
+        token = await _let_in(request, whole, options, claims)
     except IssuerError as failure:
         response = refuse(request, whole, of_issuer(failure))
     except RefusedError as refused:
@@ -145,31 +144,43 @@ async def _claims_of(
         raise RefusedError(error.fault, str(error)) from error
 
 
-async def _arrive(request: Request, whole: Services, options: OidcOptions, claims: Mapping[str, Any]) -> User:
-    """Return who that is here: made now, or as the claims have changed them."""
+async def _let_in(request: Request, whole: Services, options: OidcOptions, claims: Mapping[str, Any]) -> str:
+    """Make somebody new, or what the claims say of them now, and open a session, in one transaction; return its token.
+
+    In two, another sign-in that takes the role away could end the sessions in between.
+    """
     subject: str = claims["sub"]
     grant = options.rules.grant(claims)
-    async with whole.database.connection() as connection:
-        if grant is None:
-            if (known := await find_by_subject(connection, options.issuer, subject)) is not None:
-                # They had a role before, and may still have sessions.
-                async with connection.transaction():
-                    await end_sessions(connection, known)
-                whole.sessions.forget()
-            raise RefusedError(Fault.ROLE, f"nothing is for {subject}", known, subject)
-        async with connection.transaction():
-            arrival = await arrive(
-                connection, _new_user(options, subject, grant), _names(claims, options.issuer)
+    if grant is None:
+        raise RefusedError(
+            Fault.ROLE, f"nothing is for {subject}", await _put_out(whole, options, subject), subject
+        )
+    new, names = _new_user(options, subject, grant), _names(claims, options.issuer)
+    async with whole.database.connection() as connection, connection.transaction():
+        arrival = await arrive(connection, new, names)
+        if arrival is None:
+            raise RefusedError(
+                Fault.SUBJECT, "every name that they could have is somebody else's", None, subject
             )
-            if arrival is not None and arrival.is_changed:
-                await record(connection, [_change(request, options, arrival)])
-    if arrival is None:
-        raise RefusedError(Fault.SUBJECT, "every name that they could have is somebody else's", None, subject)
-    if arrival.user.disabled_at is not None:
-        raise RefusedError(Fault.DISABLED, "disabled", arrival.user, subject)
+        if arrival.user.disabled_at is not None:
+            raise RefusedError(Fault.DISABLED, "disabled", arrival.user, subject)
+        if arrival.is_changed:
+            await record(connection, [_change(request, options, arrival)])
+        token = await let_in(connection, request, whole, arrival.user, by=options.issuer)
     if arrival.is_changed:
         whole.sessions.forget()
-    return arrival.user
+    return token
+
+
+async def _put_out(whole: Services, options: OidcOptions, subject: str) -> User | None:
+    """End the sessions of somebody who had a role before, if they are known here."""
+    async with whole.database.connection() as connection, connection.transaction():
+        known = await hold_by_subject(connection, options.issuer, subject)
+        if known is not None:
+            await end_sessions(connection, known)
+    if known is not None:
+        whole.sessions.forget()
+    return known
 
 
 def _new_user(options: OidcOptions, subject: str, grant: Grant) -> NewUser:

@@ -135,8 +135,9 @@ class DeviceAccounts(AbstractAsyncContextManager[Any], Protocol):
         """Take a device's accounts away; its session ends."""
         ...
 
-    def watch(self, on_dismissal: Callable[[Dismissal], None], /) -> None:
-        """Tell of each client that the broker sends away, from the next connection on."""
+    def watch(self, on_dismissal: Callable[[Dismissal], None], on_deaf: Callable[[str], None], /) -> None:
+        """Tell of each client that the broker sends away, from the next connection on; ``on_deaf`` hears why, when the
+        broker does not let us know of them."""
         ...
 
     async def connected(self, after: int, /) -> int:

@@ -17,6 +17,8 @@ from api.telemetry import ApiMetrics
 from broker.drift import Deviation, Drift, compare
 from broker.errors import BrokerError
 from broker.refusals import Dismissal
+from broker.standstill import is_restart_quicker
+from storage.broker_restarts import ask_for_restart
 from storage.claims import hold_batch_accounts
 from storage.devices import hold_accounts
 
@@ -64,14 +66,18 @@ class Reconciliation:
     async def _compare(self) -> None:
         async with self._database.connection() as connection, connection.transaction():
             table = await hold_accounts(connection) | await hold_batch_accounts(connection)
-            drift = compare(table, await self._accounts.list_devices())
+            accounts = list(await self._accounts.list_devices())
+            drift = compare(table, accounts)
             repaired = await self._accounts.repair(drift)
+            is_asked = is_restart_quicker(
+                len(drift[Deviation.MISSING]), len(accounts)
+            ) and await ask_for_restart(connection)
         self._metrics.note_drift(drift, repaired)
         if drift != self._told:
-            self._tell(drift, repaired)
+            self._tell(drift, repaired, is_asked=is_asked)
         self._told = drift
 
-    def _tell(self, drift: Drift, repaired: int) -> None:
+    def _tell(self, drift: Drift, repaired: int, *, is_asked: bool) -> None:
         for deviation, devices in drift.items():
             if devices:
                 log.warning(
@@ -80,7 +86,9 @@ class Reconciliation:
                     count=len(devices),
                     devices=devices[:_NAMED],
                 )
-        if drift[Deviation.MISSING] or sum(map(len, drift.values())) > repaired:
+        if is_asked:
+            log.warning("the broker is started again, which gives it the missing accounts")
+        elif drift[Deviation.MISSING] or sum(map(len, drift.values())) > repaired:
             log.warning("accounts at the broker stay wrong until it is started again with new files")
 
 
@@ -91,6 +99,15 @@ class Dismissals:
         self._metrics = metrics
         self._auditor = auditor
         self._names = Buckets(_NAMES, 1, time.monotonic)
+
+    def miss(self, reason: str) -> None:
+        """Note that the broker does not let us hear of them."""
+        self._metrics.miss_dismissals()
+        log.error(
+            "whom the broker sends away is not told: it refuses the subscription to its log; "
+            "start it again with new files, which give the administrator's role that right",
+            reason=reason,
+        )
 
     def note(self, dismissal: Dismissal) -> None:
         """Note one."""

@@ -89,7 +89,8 @@ async def post_session(request: Request, body: SignIn, whole: Whole) -> Response
     if found is None:
         raise unauthorized(WRONG)
     user, stored = found
-    token = await let_in(request, whole, user, by="password", password_hash=stored)
+    async with whole.database.connection() as connection, connection.transaction():
+        token = await let_in(connection, request, whole, user, by="password", password_hash=stored)
     await renew_hash(whole, user, stored, body.password)
     lifetimes = whole.options.sign_in.lifetimes
     content = _shape("user", user.name, user.role, user.scope, token, whole.clock() + lifetimes.whole)

@@ -11,6 +11,7 @@ from api.keys import user_actor
 from api.services import Services
 from api.throttle import Attempt, network_of
 from storage.audit import Event, record
+from storage.kinds import Connection
 from storage.sessions import close_session, open_session
 from storage.users import USER_NAME, User, find_user, note_sign_in, replace_hash
 
@@ -60,29 +61,26 @@ async def check_password(
 
 
 async def let_in(
+    connection: Connection,
     request: Request,
     whole: Services,
     user: User,
     *,
     by: str,
     password_hash: str | None = None,
-    refusal: str | None = None,
 ) -> str:
-    """Open a session of somebody who has shown who they are, put it on record, and return its token.
+    """Open a session of somebody who has shown who they are, put it on record, and return its token; in a transaction.
 
     It is a new one each time, and the one that the request came with ends. Raises a problem where they may not sign in
-    any more, with ``refusal`` if given; ``password_hash`` is the hash of the password that they showed.
+    any more; ``password_hash`` is the hash of the password that they showed.
     """
     address, now = address_of(request), whole.clock()
-    async with whole.database.connection() as connection, connection.transaction():
-        if not await note_sign_in(connection, user.user_id, network_of(address), now, password_hash):
-            raise unauthorized(refusal or WRONG)
-        if old := session_token(request):
-            await close_session(connection, old)
-        token = await open_session(connection, user.user_id, address, now, whole.options.sign_in.lifetimes)
-        await record(
-            connection, [Event(user_actor(user.name), "sign in", address=address, detail={"by": by})]
-        )
+    if not await note_sign_in(connection, user.user_id, network_of(address), now, password_hash):
+        raise unauthorized(WRONG)
+    if old := session_token(request):
+        await close_session(connection, old)
+    token = await open_session(connection, user.user_id, address, now, whole.options.sign_in.lifetimes)
+    await record(connection, [Event(user_actor(user.name), "sign in", address=address, detail={"by": by})])
     return token
 
 

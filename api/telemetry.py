@@ -78,6 +78,11 @@ class ApiMetrics:
             registry=registry,
         )
         self._dismissed = {why: dismissed.labels(why.value) for why in Why}
+        self._unheard = Counter(
+            "alatau_api_broker_log_refusals",
+            "Subscriptions to its log that the broker refused.",
+            registry=registry,
+        )
         claims = Counter(
             "alatau_api_claims", "Claims of devices, by what became of them.", ["outcome"], registry=registry
         )
@@ -94,6 +99,10 @@ class ApiMetrics:
     def dismiss(self, why: Why) -> None:
         """Count one whom the broker sent away."""
         self._dismissed[why].inc()
+
+    def miss_dismissals(self) -> None:
+        """Count one refusal of the broker to let us hear whom it sends away."""
+        self._unheard.inc()
 
     def count_sign_in(self, outcome: str) -> None:
         """Count one attempt to sign in elsewhere."""

@@ -30,6 +30,7 @@ from storage.users import (
     USER_NAME,
     LastAdminError,
     NewUser,
+    SignsInElsewhereError,
     User,
     add_user,
     delete_user,
@@ -171,11 +172,14 @@ async def post_role(request: Request, name: Name, body: RoleBody, api: Api, call
     return answer(_shape(user))
 
 
-@router.post("/{name}/password", response_model=UserPasswordAnswer)
+@router.post("/{name}/password", response_model=UserPasswordAnswer, responses=_TAKEN)
 async def post_user_password(
     request: Request, name: Name, body: PasswordBody, api: Api, caller: Asking
 ) -> Response:
-    """Give somebody another password. A generated one is in this answer and never again. All their sessions end."""
+    """Give somebody another password. A generated one is in this answer and never again. All their sessions end.
+
+    Who signs in at an issuer has none here.
+    """
     password = _require_password(body.password, user_name(name))
     made = await api.passwords.hash(password)
 
@@ -214,7 +218,7 @@ async def _change(
     change: Callable[[Connection, str], Awaitable[User | None]],
     **detail: object,
 ) -> User:
-    """Change somebody, on record. Raises a problem where there is nobody of this name, or no admin would be left."""
+    """Change somebody, on record. Raises a problem where there is nobody of this name, or it can't be done to them."""
     name, changed = user_name(name), None
     if USER_NAME.fullmatch(name):
         try:
@@ -222,7 +226,7 @@ async def _change(
                 changed = await change(connection, name)
                 if changed is not None:
                     await record(connection, [act(request, caller, action, name, **detail)])
-        except LastAdminError as error:
+        except (LastAdminError, SignsInElsewhereError) as error:
             raise ProblemError(ProblemType.CONFLICT, str(error)) from None
     if changed is None:
         raise ProblemError(

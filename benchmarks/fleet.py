@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import pathlib
 import tempfile
 import time
 from collections.abc import Sequence
 
+import asyncpg
+
 from benchmarks.pings import pings
 from benchmarks.report import Measure
 from benchmarks.rig import resident_of
 from broker.drift import Deviation, compare
 from broker.secrets import generate_secret
+from cli.account_restarts import AccountRestarts, tell_by_restart
 from cli.device_files import Verdict, add_from_file
 from cli.local import LocalStack
 from sensors.catalogue import build_catalogue, builtin_file
 from stack.progress import Report, silent
+from storage.broker_restarts import is_broker_kept
 from storage.database import connect
 from storage.devices import hold_accounts
 
@@ -31,7 +36,7 @@ async def fleet(stack: LocalStack, small: int, some: int, many: int, report: Rep
     measures = await _tell(stack, small, f"fleet: {small:,} {broker}")
     report(f"{some:,} in the table", 0.1)
     await _fill(stack, "some", some)
-    await _start_again(stack)
+    restart = await _by_restart(stack, some)
     report(f"{small:,} {broker} beside {some:,}", 0.2)
     measures += await _tell(stack, small, f"fleet: {small:,} beside {some:,}")
     report(f"{many:,} in the table", 0.5)
@@ -46,12 +51,51 @@ async def fleet(stack: LocalStack, small: int, some: int, many: int, report: Rep
     start = Measure(f"{title}: stopped and started", time.perf_counter() - started, "s", "new files included")
     memory = Measure(f"{title}: resident memory", resident_of(stack.mosquitto.pid) / 1e6, "MB")
     report("one at a time", 0.9)
-    return [bulk, *measures, start, memory, *await _one_by_one(stack, title), await _compared(stack, title)]
+    return [
+        bulk,
+        *measures,
+        restart,
+        start,
+        memory,
+        *await _one_by_one(stack, title),
+        await _compared(stack, title),
+    ]
 
 
 async def _start_again(stack: LocalStack) -> None:
     await stack.mosquitto.stop()
     await stack.start_broker()
+
+
+async def _by_restart(stack: LocalStack, count: int) -> Measure:
+    """Have the running broker learn the accounts of the table as ``up`` does: from the request until it knows all."""
+
+    async def open_connection() -> asyncpg.Connection:
+        return await connect(stack.owner_url, application="bench")
+
+    restarts = AccountRestarts(
+        open_connection,
+        stack.admin,
+        lambda: _start_again(stack),
+        lambda _said: None,
+        is_worth=lambda new, _accounts: new > 0,
+    )
+    connection = await open_connection()
+    keeper = asyncio.create_task(restarts.run(), name="bench.restarts")
+    try:
+        async with stack.admin as admin:
+            await admin.count_accounts()  # connected
+            while not await is_broker_kept(connection):  # noqa: ASYNC110 - the database tells nobody
+                await asyncio.sleep(0.02)
+            started = time.perf_counter()
+            if not await tell_by_restart(connection, admin):
+                raise RuntimeError("the broker was not started again with the accounts of the table")
+            seconds = time.perf_counter() - started
+    finally:
+        keeper.cancel()
+        await asyncio.wait([keeper])
+        await connection.close()
+    return Measure(f"fleet: {count:,} at a running broker, by a restart", seconds, "s", "until it knows all")
 
 
 async def _tell(stack: LocalStack, count: int, title: str) -> list[Measure]:

@@ -6,18 +6,20 @@ import asyncio
 import itertools
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
 from broker.accounts import CLAIM_ROLE, DEVICE_ROLE, role_of
 from broker.address import parse_address
 from broker.drift import Account, Deviation, Drift
 from broker.errors import BrokerError
 from broker.refusals import LOG_TOPIC, Dismissal, dismissal_of
+from broker.standstill import Command, batches, standstill_seconds
 from sensors.accounts import client_id_of, user_names
 from sensors.transport import explain
 
@@ -27,12 +29,6 @@ _PAGE = 1000
 _NOT_THERE = "Client not found"
 _OURS = {DEVICE_ROLE, CLAIM_ROLE}
 
-Command = Mapping[str, Any]
-
-# The plugin writes its whole file after each command, and the broker does nothing else meanwhile: 0005.
-_WRITING_SECONDS = 3.3e-6  # for each command and account
-_AT_ONCE_SECONDS = 0.5  # between two batches it does what else there is to do
-_AT_ONCE = 500  # commands in a packet that the broker takes
 _REPAIR_SECONDS = 5.0
 
 
@@ -61,6 +57,7 @@ class BrokerAdmin:
         self._expected = ""
         self._answer: asyncio.Future[list[dict[str, Any]]] | None = None
         self._on_dismissal: Callable[[Dismissal], None] | None = None
+        self._on_deaf: Callable[[str], None] | None = None
 
     async def __aenter__(self) -> BrokerAdmin:
         return self
@@ -174,9 +171,10 @@ class BrokerAdmin:
             await self._connected.wait()
         return self._connections
 
-    def watch(self, on_dismissal: Callable[[Dismissal], None]) -> None:
-        """Tell of each client that the broker sends away, from the next connection on."""
-        self._on_dismissal = on_dismissal
+    def watch(self, on_dismissal: Callable[[Dismissal], None], on_deaf: Callable[[str], None]) -> None:
+        """Tell of each client that the broker sends away, from the next connection on; ``on_deaf`` hears why, when the
+        broker does not let us know of them."""
+        self._on_dismissal, self._on_deaf = on_dismissal, on_deaf
 
     # -- commands ---------------------------------------------------------------------------------
 
@@ -190,7 +188,7 @@ class BrokerAdmin:
     async def _run(self, commands: Sequence[Command]) -> list[str | None]:
         """Run commands, as many at once as do not hold the broker up; return the error of each, None without one."""
         errors: list[str | None] = []
-        for batch in _batches(commands, await self.count_accounts() if len(commands) > 1 else 1):
+        for batch in batches(commands, await self.count_accounts() if len(commands) > 1 else 1):
             errors += [answer.get("error") for answer in await self._exchange(batch)]
         return errors
 
@@ -237,7 +235,9 @@ class BrokerAdmin:
             client.on_connect = self._on_connect
             client.on_connect_fail = lambda *_: self._hand_on(self._fail, self._unreachable())
             client.on_disconnect = lambda *_: self._hand_on(self._lose)
-            client.on_subscribe = lambda *_: self._hand_on(self._come_up)
+            client.on_subscribe = lambda _client, _data, _id, reasons, _properties: self._hand_on(
+                self._come_up, *reasons
+            )
             client.on_message = lambda _client, _data, message: self._sort(message)
             client.connect_async(self._address.host, self._address.port)
             client.loop_start()
@@ -269,7 +269,15 @@ class BrokerAdmin:
         self._trouble = trouble
         self._tried.set()
 
-    def _come_up(self) -> None:
+    def _come_up(self, answers: ReasonCode, its_log: ReasonCode | None = None) -> None:
+        if answers.is_failure:
+            self._fail(
+                f"the broker does not let {self._username} hear its answers: {answers}; "
+                "start it again with new files, which give that role its rights"
+            )
+            return
+        if its_log is not None and its_log.is_failure and self._on_deaf is not None:
+            self._on_deaf(str(its_log))
         self._trouble = None
         self._tried.set()
         self._connections += 1
@@ -298,16 +306,6 @@ class BrokerAdmin:
         # That of a command that was given up on comes late.
         if is_expected and self._answer is not None and not self._answer.done():
             self._answer.set_result(answers)
-
-
-def standstill_seconds(commands: int, accounts: int) -> float:
-    """Return for how long the broker does nothing else when it carries out commands beside so many accounts."""
-    return commands * (accounts + commands / 2) * _WRITING_SECONDS
-
-
-def _batches(commands: Sequence[Command], accounts: int) -> Iterator[Sequence[Command]]:
-    count = min(_AT_ONCE, max(1, int(_AT_ONCE_SECONDS / (_WRITING_SECONDS * (accounts + len(commands))))))
-    return (commands[start : start + count] for start in range(0, len(commands), count))
 
 
 def _of(command: str, username: str) -> dict[str, str]:

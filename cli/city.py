@@ -12,6 +12,7 @@ from signal import SIGTERM
 
 from api.passwords import Hashing, generate_password
 from broker.accounts import Service
+from cli.account_restarts import AccountRestarts
 from cli.connections import database_errors, database_url, external_broker, external_database
 from cli.console import Steps
 from cli.correct import user_name
@@ -46,6 +47,7 @@ from storage.users import NewUser, add_first_user, has_users
 
 SAMPLE_DEVICE = "sample-air-1"
 FIRST_ADMIN = "admin"
+_BROKER = "broker"
 _HISTORY = dt.timedelta(hours=24)
 # A gap as long as this is filled before the city is called ready; a shorter one behind its back.
 _WORTH_WAITING = dt.timedelta(hours=20)
@@ -108,10 +110,10 @@ class City:
         with steps.step("broker"):
             if self._broker is None:
                 broker = Server(
-                    "broker", self.local.start_broker, self.local.mosquitto.wait, self.local.mosquitto.stop
+                    _BROKER, self.local.start_broker, self.local.mosquitto.wait, self.local.mosquitto.stop
                 )
                 await self._supervisor.start(broker)
-        self._watch_certificates()
+        self._begin_watches()
         with steps.step("ingest"):
             probe = answers_ok(self.settings.ingest_port, host=self.settings.ingest_host)
             await self._supervisor.start(
@@ -133,7 +135,7 @@ class City:
                     report("storing", None)
                     await self._until_stored()
 
-    def _watch_certificates(self) -> None:
+    def _begin_watches(self) -> None:
         watches = {"certificate": self.reach.renew(self.local.renew_certificate, self._say)}
         if self._broker is None:
             revocations = Revocations(
@@ -144,6 +146,12 @@ class City:
                 self._say,
             )
             watches["revocations"] = revocations.run()
+            watches["accounts"] = AccountRestarts(
+                lambda: connect(self._database_url(OWNER_ROLE), application="alatau-up"),
+                self.local.admin,
+                lambda: self._supervisor.restart(_BROKER),
+                self._say,
+            ).run()
         self._watches = [asyncio.create_task(watch, name=f"up.{name}") for name, watch in watches.items()]
 
     def _require_ports(self) -> None:
@@ -164,6 +172,7 @@ class City:
         """Stop everything, the devices first, the database last."""
         for watch in self._watches:
             watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
         await self._supervisor.stop()
 
     async def _start_database(self) -> None:

@@ -10,8 +10,9 @@ import pathlib
 from collections import Counter
 from collections.abc import Sequence
 
-from broker.admin import BrokerAdmin, standstill_seconds
+from broker.admin import BrokerAdmin
 from broker.secrets import generate_secret
+from broker.standstill import is_restart_quicker, standstill_seconds
 from cli.correct import user_name
 from cli.secrets import credential_of
 from cli.settings import SettingsError
@@ -20,13 +21,16 @@ from sensors.errors import CatalogueError, did_you_mean
 from sensors.kinds import DeviceSpec
 from stack.progress import Report
 from storage.audit import Event, record
+from storage.broker_restarts import is_broker_kept
 from storage.devices import check_device, register_devices
 from storage.kinds import Connection
 
 _NEEDED = ("id", "kind", "district")
 _COLUMNS = (*_NEEDED, "longitude", "latitude", "interval", "installed")
 _AT_ONCE = 1000
-_STANDSTILL_SECONDS = 30.0  # that the running broker is put to, all batches together
+_STANDSTILL_SECONDS = (
+    30.0  # that the running broker is put to, all batches together, where nobody would restart it
+)
 
 
 class Verdict(enum.StrEnum):
@@ -65,12 +69,13 @@ async def add_from_file(
     """Register the devices of a CSV file, a thousand in a transaction, and write what became of each to ``output``,
     which only its owner can read.
 
-    The broker is told, unless that would hold it up for long. A second run goes on where one has ended: it leaves
-    those that are there. Raises SettingsError for a file that can't be used.
+    The broker is told, unless a restart would be sooner done; where nobody would do that, unless it
+    would hold it up for long. A second run goes on where one has ended: it leaves those that are there.
+    Raises SettingsError for a file that can't be used.
     """
     rows = _read(file, catalogue)
     new = sum(row.spec is not None for row in rows)
-    if admin is not None and standstill_seconds(new, await admin.count_accounts()) > _STANDSTILL_SECONDS:
+    if admin is not None and await _is_too_slow(connection, new, await admin.count_accounts()):
         admin = None
     try:
         # New: what is there may have the only copy of secrets.
@@ -89,6 +94,12 @@ async def add_from_file(
                 target.flush()
             report(f"{start + len(part):,}", (start + len(part)) / len(rows))
     return Done(Counter(row.verdict for row in rows), admin is not None)
+
+
+async def _is_too_slow(connection: Connection, new: int, accounts: int) -> bool:
+    if await is_broker_kept(connection):
+        return is_restart_quicker(new, accounts)
+    return standstill_seconds(new, accounts) > _STANDSTILL_SECONDS
 
 
 async def _register(

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from broker.secrets import generate_secret
+from cli.account_restarts import tell_by_restart
 from cli.administration import load_applied
 from cli.connections import owner_connection, stack_secrets
 from cli.console import Steps, answers, errors
@@ -92,11 +93,17 @@ async def _add_from(settings: Settings, file: pathlib.Path, output: pathlib.Path
         catalogue = await load_applied(connection)
         with Steps(errors) as steps, steps.step(f"registering the devices of {file}") as report:
             done = await add_from_file(connection, admin, catalogue, file, output, report)
+            is_restarted = False
+            if admin is not None and not done.is_told:
+                report("the broker is started again with them", None)
+                is_restarted = await tell_by_restart(connection, admin)
     counts = ", ".join(f"{done.counts[verdict]:,} {verdict.value}" for verdict in Verdict)
     answers.print(
         f"{counts}; {output} says what became of each, and has the secrets", markup=False, soft_wrap=True
     )
-    if admin is not None and not done.is_told:
+    if is_restarted:
+        answers.print("The broker was started again with their accounts.")
+    elif admin is not None and not done.is_told:
         errors.print(
             "So many accounts would hold the broker up, which writes all of them after each: "
             "it learns these when it is started next."

@@ -111,13 +111,25 @@ class Supervisor:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._parts: list[Part] = []
-        self._watchers: list[asyncio.Task[None]] = []
+        self._watchers: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, part: Part) -> None:
         """Start a part and watch it from then on. Raises StackError."""
         await part.start()
         self._parts.append(part)
-        self._watchers.append(asyncio.create_task(self._watch(part), name=f"watch.{part.name}"))
+        self._begin_watch(part)
+
+    async def restart(self, name: str) -> None:
+        """Stop a part in order and start it again; one that does not start is tried until it does."""
+        part = next(part for part in self._parts if part.name == name)
+        watcher = self._watchers[name]
+        watcher.cancel()  # to it this would be an end
+        await asyncio.gather(watcher, return_exceptions=True)
+        await self._until_restarted(part, _FIRST_PAUSE)
+        self._begin_watch(part)
+
+    def _begin_watch(self, part: Part) -> None:
+        self._watchers[part.name] = asyncio.create_task(self._watch(part), name=f"watch.{part.name}")
 
     async def _watch(self, part: Part) -> None:
         pause = _FIRST_PAUSE
@@ -127,9 +139,13 @@ class Supervisor:
             self._say(f"{part.name} ended (exit status {status}); starting it again")
             if time.monotonic() - since > _STABLE_SECONDS:
                 pause = _FIRST_PAUSE
-            while not await self._restart(part, pause):
-                pause = min(pause * 2, _LONGEST_PAUSE)
+            pause = await self._until_restarted(part, pause)
+
+    async def _until_restarted(self, part: Part, pause: float) -> float:
+        """Restart a part until it runs, and return the pause before the next time."""
+        while not await self._restart(part, pause):
             pause = min(pause * 2, _LONGEST_PAUSE)
+        return min(pause * 2, _LONGEST_PAUSE)
 
     async def _restart(self, part: Part, pause: float) -> bool:
         """Clear away what is left of a part and start it after a pause; return whether it runs."""
@@ -144,9 +160,9 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stop all parts, the last started first."""
-        for watcher in self._watchers:
+        for watcher in self._watchers.values():
             watcher.cancel()
-        await asyncio.gather(*self._watchers, return_exceptions=True)
+        await asyncio.gather(*self._watchers.values(), return_exceptions=True)
         for part in reversed(self._parts):
             await part.stop()
         self._parts.clear()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
+import asyncpg
+
 from storage.api_keys import KEYS_CHANNEL
 from storage.kinds import Connection
-from storage.users import NewUser, User, add_user, find_by_subject
+from storage.users import NewUser, User, add_user, user_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,11 +39,7 @@ async def arrive(connection: Connection, new: NewUser, names: Sequence[str]) -> 
     """
     if new.issuer is None or new.subject is None:
         raise ValueError("somebody who signs in elsewhere has an issuer and a subject")
-    # Two first sign-ins at once are one user.
-    await connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtext('alatau.users'), hashtext($1))", f"{new.issuer} {new.subject}"
-    )
-    before = await find_by_subject(connection, new.issuer, new.subject)
+    before = await hold_by_subject(connection, new.issuer, new.subject)
     if before is None:
         for name in names:
             if user := await add_user(connection, dataclasses.replace(new, name=name)):
@@ -48,20 +47,33 @@ async def arrive(connection: Connection, new: NewUser, names: Sequence[str]) -> 
         return None
     if before.disabled_at is not None:
         return Arrival(before, before)
-    name = await _free_name(connection, before, names)
-    if (name, new.role, new.scope) != (before.name, before.role, before.scope):
+    name = await _rename(connection, before, names)
+    if (new.role, new.scope) != (before.role, before.scope):
         await connection.execute(
-            "UPDATE alatau.user_account SET name = $2, role = $3, districts = $4, kinds = $5 WHERE user_id = $1",
+            "UPDATE alatau.user_account SET role = $2, districts = $3, kinds = $4 WHERE user_id = $1",
             before.user_id,
-            name,
             new.role.value,
             new.scope.districts,
             new.scope.kinds,
         )
-        if (new.role, new.scope) != (before.role, before.scope):
-            await end_sessions(connection, before)
+        await end_sessions(connection, before)
     user = dataclasses.replace(before, name=name, role=new.role, scope=new.scope)
     return Arrival(user, before)
+
+
+async def hold_by_subject(connection: Connection, issuer: str, subject: str) -> User | None:
+    """Return who has this name at an issuer, disabled ones too.
+
+    In a transaction; until it ends nobody changes them, or makes somebody of this name.
+    """
+    # Two first sign-ins at once are one user.
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtext('alatau.users'), hashtext($1))", f"{issuer} {subject}"
+    )
+    row = await connection.fetchrow(
+        "SELECT * FROM alatau.user_account WHERE issuer = $1 AND subject = $2 FOR UPDATE", issuer, subject
+    )
+    return user_of(row) if row else None
 
 
 async def end_sessions(connection: Connection, user: User) -> None:
@@ -70,13 +82,16 @@ async def end_sessions(connection: Connection, user: User) -> None:
     await connection.execute("SELECT pg_notify($1, '')", KEYS_CHANNEL)
 
 
-async def _free_name(connection: Connection, user: User, names: Sequence[str]) -> str:
-    taken = {
-        row["name"]
-        for row in await connection.fetch(
-            "SELECT name FROM alatau.user_account WHERE name = ANY ($1) AND user_id <> $2",
-            names,
-            user.user_id,
-        )
-    }
-    return next((name for name in names if name not in taken), user.name)
+async def _rename(connection: Connection, user: User, names: Sequence[str]) -> str:
+    """Give somebody the first of these names that is nobody else's, and return it; they keep theirs if each is."""
+    for name in names:
+        if name == user.name:
+            break
+        # Whether it is free is known when it is taken: somebody else may be taking it.
+        with contextlib.suppress(asyncpg.UniqueViolationError):
+            async with connection.transaction():
+                await connection.execute(
+                    "UPDATE alatau.user_account SET name = $2 WHERE user_id = $1", user.user_id, name
+                )
+            return name
+    return user.name

@@ -19,6 +19,10 @@ USER_NAME = re.compile(r"(?!\d+$)[a-z0-9][a-z0-9._@+-]{0,99}")
 _ADDRESSES = 10
 
 
+class SignsInElsewhereError(AlatauError):
+    """Somebody of an issuer has no password here; nothing was changed."""
+
+
 class LastAdminError(AlatauError):
     """Without this person nobody could sign in as an admin; nothing was changed."""
 
@@ -71,7 +75,7 @@ async def add_user(connection: Connection, new: NewUser) -> User | None:
         new.subject,
         new.created_by,
     )
-    return _user(row) if row else None
+    return user_of(row) if row else None
 
 
 async def has_users(connection: Connection) -> bool:
@@ -87,21 +91,16 @@ async def add_first_user(connection: Connection, new: NewUser) -> User | None:
 
 async def list_users(connection: Connection) -> list[User]:
     """Return everybody by name, disabled ones too."""
-    return [_user(row) for row in await connection.fetch("SELECT * FROM alatau.user_account ORDER BY name")]
+    return [user_of(row) for row in await connection.fetch("SELECT * FROM alatau.user_account ORDER BY name")]
 
 
 async def find_user(connection: Connection, name: str) -> tuple[User, str | None] | None:
-    """Return somebody, and the hash of the password, by name; disabled ones too."""
+    """Return somebody, and the hash of the password, by name; disabled ones too.
+
+    Somebody of an issuer has none, even if there is one: whom the issuer lets in no more would go on with it.
+    """
     row = await connection.fetchrow("SELECT * FROM alatau.user_account WHERE name = $1", name)
-    return (_user(row), row["password_hash"]) if row else None
-
-
-async def find_by_subject(connection: Connection, issuer: str, subject: str) -> User | None:
-    """Return who has this name at an issuer, disabled ones too."""
-    row = await connection.fetchrow(
-        "SELECT * FROM alatau.user_account WHERE issuer = $1 AND subject = $2", issuer, subject
-    )
-    return _user(row) if row else None
+    return (user_of(row), row["password_hash"] if row["issuer"] is None else None) if row else None
 
 
 async def note_sign_in(
@@ -141,8 +140,18 @@ async def replace_hash(connection: Connection, user_id: int, old: str, new: str)
 async def set_password(
     connection: Connection, name: str, password_hash: str, *, keep: bytes | None = None
 ) -> User | None:
-    """Give somebody another password. Every session ends, but for the one whose token has the hash ``keep``."""
-    return await _change(connection, name, "password_hash = $2", password_hash, keep=keep)
+    """Give somebody another password. Every session ends, but for the one whose token has the hash ``keep``.
+
+    Raises SignsInElsewhereError.
+    """
+    async with connection.transaction():
+        user = await _change(connection, name, "password_hash = $2", password_hash, keep=keep)
+        if user is not None and user.issuer is not None:
+            raise SignsInElsewhereError(
+                f"{name} signs in at {user.issuer}, and only there; change the password there, "
+                f"or delete {name} and add somebody with a password"
+            )
+    return user
 
 
 async def hold_password(connection: Connection, user_id: int, password_hash: str) -> bool:
@@ -177,7 +186,7 @@ async def delete_user(connection: Connection, name: str) -> User | None:
         had_admins = await _has_admins(connection)
         row = await connection.fetchrow("DELETE FROM alatau.user_account WHERE name = $1 RETURNING *", name)
         await _finish(connection, name, had_admins=had_admins)
-    return _user(row) if row else None
+    return user_of(row) if row else None
 
 
 async def _change(
@@ -198,7 +207,7 @@ async def _change(
             keep,
         )
         await _finish(connection, name, had_admins=had_admins)
-    return _user(row)
+    return user_of(row)
 
 
 async def _serialise(connection: Connection) -> None:
@@ -221,13 +230,14 @@ async def _finish(connection: Connection, name: str, *, had_admins: bool) -> Non
     await connection.execute("SELECT pg_notify($1, '')", KEYS_CHANNEL)
 
 
-def _user(row: Any) -> User:
+def user_of(row: Any) -> User:
+    """Return the person of a row."""
     return User(
         user_id=row["user_id"],
         name=row["name"],
         role=Role(row["role"]),
         scope=scope_of(row),
-        has_password=row["password_hash"] is not None,
+        has_password=row["password_hash"] is not None and row["issuer"] is None,
         issuer=row["issuer"],
         subject=row["subject"],
         created_at=row["created_at"],

@@ -11,7 +11,8 @@ from fastapi import FastAPI
 
 from api.app import ApiOptions
 from api.oidc_tokens import Fault
-from storage.users import User, find_by_subject
+from storage.external_users import hold_by_subject
+from storage.users import User
 from tests.api.answers import NOW, problem
 from tests.api.issuer import Issuer
 from tests.api.people import Clock
@@ -57,7 +58,7 @@ class Entrance:
 
     async def user(self, city: City) -> User:
         """Return who the issuer lets in, as they are here."""
-        user = await find_by_subject(city.owner, self.issuer.url, self.issuer.person["sub"])
+        user = await hold_by_subject(city.owner, self.issuer.url, self.issuer.person["sub"])
         assert user is not None
         return user
 

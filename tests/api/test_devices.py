@@ -68,7 +68,7 @@ class Accounts:
     async def delete_device(self, device: str) -> None:
         await self.delete_accounts(user_names(device))
 
-    def watch(self, _on_dismissal: Callable[[Dismissal], None]) -> None:
+    def watch(self, _on_dismissal: Callable[[Dismissal], None], _on_deaf: Callable[[str], None]) -> None:
         return None
 
     async def connected(self, _after: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import asyncpg
 import pytest
 from joserfc.jwk import Key
 
@@ -145,6 +146,54 @@ async def test_a_name_that_can_be_none_here_is_replaced(entrance: Entrance, city
     async with entrance.browser() as browser:
         await sign_in(browser)
     assert (await entrance.user(city)).name.startswith("user-")
+
+
+# -- several at once ------------------------------------------------------------------------------
+
+
+async def test_a_sign_in_under_way_while_another_takes_the_role_away_leaves_no_session(
+    entrance: Entrance, city: City, superuser: asyncpg.Connection
+) -> None:
+    async with entrance.browser() as before, entrance.browser() as first, entrance.browser() as second:
+        await sign_in(before)
+        user = await entrance.user(city)
+        callbacks = []
+        with_role, without = [*entrance.issuer.person["groups"]], ["staff"]
+        async with city.owner.transaction():
+            await city.owner.execute(
+                "SELECT FROM alatau.user_account WHERE user_id = $1 FOR UPDATE", user.user_id
+            )
+            for browser, groups in ((first, with_role), (second, without)):
+                entrance.issuer.person["groups"] = groups
+                callback = asyncio.create_task(sign_in(browser))
+                callbacks.append(callback)
+                await until_waiting(superuser, len(callbacks), callback)
+        answers = await asyncio.gather(*callbacks)
+        assert [answer.status_code for answer in answers] == [303, 403]
+        for browser in (before, first, second):
+            problem(await browser.get("/api/v1/session"), 401, "unauthorized")
+
+
+async def test_two_who_take_the_same_name_at_once_both_get_in(
+    entrance: Entrance, city: City, superuser: asyncpg.Connection
+) -> None:
+    async with entrance.browser() as browser, entrance.browser() as later:
+        await sign_in(browser)
+        async with city.owner.transaction():
+            assert await add_user(city.owner, NewUser("wanted"))
+            entrance.issuer.person["preferred_username"] = "wanted"
+            callback = asyncio.create_task(sign_in(later))
+            await until_waiting(superuser, 1, callback)
+        assert (await callback).status_code == 303
+        assert (await later.get("/api/v1/session")).json()["name"].startswith("wanted+")
+
+
+async def until_waiting(superuser: asyncpg.Connection, count: int, task: asyncio.Task[object]) -> None:
+    """Wait until so many wait for a lock, or somebody has not waited."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    async with asyncio.timeout(10):
+        while await superuser.fetchval(waiting) < count and not task.done():  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
 
 
 # -- who does not ---------------------------------------------------------------------------------

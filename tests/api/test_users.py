@@ -14,20 +14,21 @@ import pytest
 from api.app import ApiOptions, create_app
 from api.passwords import generate_password, objection
 from storage.api_keys import Role
+from storage.external_users import hold_by_subject
 from storage.users import (
     LastAdminError,
     NewUser,
+    SignsInElsewhereError,
     add_first_user,
     add_user,
     disable_user,
-    find_by_subject,
     find_user,
     note_sign_in,
     set_password,
 )
 from tests.api.answers import NOW, fetch, problem
 from tests.api.conftest import serve
-from tests.api.people import CHEAP, add_person, sign_in, sign_in_options, signed_in
+from tests.api.people import CHEAP, PASSWORD, add_person, sign_in, sign_in_options, signed_in
 from tests.cities import City
 
 
@@ -206,12 +207,27 @@ async def test_who_signs_in_elsewhere_is_found_by_the_subject_and_has_no_passwor
     new = NewUser("hal", issuer="https://login.example", subject="17")
     assert await add_user(city.owner, new) is not None
     assert await add_user(city.owner, dataclasses.replace(new, name="another")) is None
-    found = await find_by_subject(city.owner, "https://login.example", "17")
+    found = await hold_by_subject(city.owner, "https://login.example", "17")
     assert found is not None
     assert (found.name, found.has_password) == ("hal", False)
-    assert await find_by_subject(city.owner, "https://other.example", "17") is None
+    assert await hold_by_subject(city.owner, "https://other.example", "17") is None
     async with visitor(boss) as hal:
         problem(await sign_in(hal, "hal"), 401, "unauthorized")
+
+
+async def test_who_signs_in_elsewhere_is_given_no_password_and_one_from_before_is_none(
+    boss: httpx2.AsyncClient, city: City
+) -> None:
+    new = NewUser("hans", issuer="https://login.example", subject="18", password_hash=CHEAP.hash(PASSWORD))
+    assert await add_user(city.owner, new) is not None
+    told = problem(await boss.post("/api/v1/users/hans/password", json={}), 409, "conflict")["detail"]
+    assert "signs in at https://login.example" in told
+    with pytest.raises(SignsInElsewhereError):
+        await set_password(city.owner, "hans", CHEAP.hash(PASSWORD))
+    listed = (await boss.get("/api/v1/users")).json()["users"]
+    assert [one["has_password"] for one in listed if one["name"] == "hans"] == [False]
+    async with visitor(boss) as hans:
+        problem(await sign_in(hans, "hans"), 401, "unauthorized")
 
 
 async def test_a_password_that_was_changed_while_it_was_compared_opens_no_session(city: City) -> None:

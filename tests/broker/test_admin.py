@@ -8,9 +8,10 @@ import json
 import pytest
 
 from broker.accounts import DEVICE_ROLE, Service
-from broker.admin import BrokerAdmin, standstill_seconds
+from broker.admin import BrokerAdmin
 from broker.drift import Account, Deviation, compare
 from broker.errors import BrokerError
+from broker.standstill import standstill_seconds
 from stack.ports import free_port
 from tests.broker.conftest import SECRET, Broker, started_with
 

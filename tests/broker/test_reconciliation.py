@@ -8,18 +8,22 @@ import dataclasses
 import socket
 from collections.abc import AsyncIterator, Iterator
 
+import orjson
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from api.app import create_app
 from api.options import ApiOptions
 from broker.accounts import Service
 from broker.admin import BrokerAdmin
 from broker.drift import Account, Deviation
-from broker.refusals import Why
+from broker.refusals import LOG_TOPIC, Why
 from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
 from storage.audit import Outcome, list_events
+from storage.broker_restarts import hear_requests
+from storage.database import connect
 from storage.devices import Credential, disable_device, register_devices
 from tests.broker.clients import NOT_AUTHORIZED, Client
 from tests.broker.conftest import SECRET, Broker, started_with, write_files
@@ -104,6 +108,51 @@ async def test_a_registration_in_progress_is_not_taken_for_a_deviation(broker: B
         assert "coming" in {account.username for account in await broker.admin.list_devices()}
     finally:
         await context.__aexit__(None, None, None)
+
+
+async def test_many_missing_accounts_are_asked_for_of_who_keeps_the_broker(
+    broker: Broker, city: City
+) -> None:
+    await city.owner.execute("DELETE FROM alatau.device")
+    await started_with(broker)
+    names = [f"bulk-{number}" for number in range(1400)]
+    specs = [DeviceSpec(name, "noise", "gate") for name in names]
+    await register_devices(city.owner, specs, city.catalogue, dict.fromkeys(names, CREDENTIAL))
+    keeper = await connect(city.database.owner_url, application="test")
+    try:
+        heard = asyncio.Event()
+        await hear_requests(keeper, heard.set)
+        admin = BrokerAdmin(f"mqtt://127.0.0.1:{broker.port}", Service.ADMIN, SECRET)
+        app = create_app(ApiOptions(city.database.api_url), accounts=admin, registry=CollectorRegistry())
+        async with app.router.lifespan_context(app), asyncio.timeout(30):
+            await heard.wait()
+    finally:
+        await keeper.close()
+        await city.owner.execute("DELETE FROM alatau.device")
+
+
+async def test_a_broker_that_does_not_let_us_hear_whom_it_sends_away_is_noticed(
+    broker: Broker, city: City
+) -> None:
+    write_files(broker.options)
+    file = broker.options.data_dir / "dynamic-security.json"
+    accounts = orjson.loads(await asyncio.to_thread(file.read_bytes))
+    (role,) = (role for role in accounts["roles"] if role["rolename"] == Service.ADMIN)
+    for rule in role["acls"]:
+        rule["allow"] &= rule["topic"] != LOG_TOPIC
+    await asyncio.to_thread(file.write_bytes, orjson.dumps(accounts))
+    await broker.server.restart()
+    registry = CollectorRegistry()
+    admin = BrokerAdmin(f"mqtt://127.0.0.1:{broker.port}", Service.ADMIN, SECRET)
+    app = create_app(ApiOptions(city.database.api_url), accounts=admin, registry=registry)
+    with capture_logs() as logs:
+        async with app.router.lifespan_context(app):
+            await admin.connected(0)
+            assert await admin.count_accounts() == len(Service)  # all else works
+    errors = [line for line in logs if line["log_level"] == "error"]
+    assert [line["reason"] for line in errors] == ["Not authorized"]
+    assert "new files" in errors[0]["event"]
+    assert registry.get_sample_value("alatau_api_broker_log_refusals_total") == 1
 
 
 def refused(port: int, client_id: str, username: str | None, password: str | None) -> None:

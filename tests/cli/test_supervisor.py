@@ -89,6 +89,23 @@ async def test_a_part_that_fails_to_start_is_tried_until_it_does(failure: Except
     assert len([line for line in said if line.startswith("broker did not start: ")]) == 2
 
 
+async def test_a_part_that_is_restarted_has_not_ended() -> None:
+    events: list[str] = []
+    said: list[str] = []
+    supervisor, part = Supervisor(said.append), Fake("broker", events)
+    await supervisor.start(part)
+    part.failures = [StackError("not ready", "look")]
+    await supervisor.restart("broker")
+    assert events == ["start broker", "stop broker", "stop broker", "start broker"]
+    assert len(said) == 1
+    # It is watched on.
+    await started(part)
+    await started(part)
+    part.ended.set()
+    await started(part)
+    await supervisor.stop()
+
+
 async def test_the_first_start_that_fails_is_the_callers_to_report() -> None:
     supervisor, part = Supervisor(print), Fake("api", [], [StackError("port taken", "choose another")])
     with pytest.raises(StackError, match="port taken"):

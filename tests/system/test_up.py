@@ -23,6 +23,7 @@ import pytest
 from stack.pki import Certificate
 from stack.ports import free_port
 from stack.servers import Servers
+from tests.broker.clients import ALLOWED, connected
 from tests.cli.command import start
 from tests.served import trusting, until_shown
 from tests.system.client import ask, districts_that_measure
@@ -213,6 +214,18 @@ async def test_a_killed_worker_is_replaced_and_nothing_is_missed(city: City) -> 
     await city.send_first_reading()
     await until(lambda: city.ingest() not in {None, worker}, seconds=15)
     await until_stored(city, before + 1, seconds=15)
+
+
+async def test_a_bulk_of_devices_is_let_in_as_soon_as_it_is_registered(city: City) -> None:
+    file = city.directory / "bulk.csv"
+    rows = [f"bulk-{number},air_quality,gate" for number in range(1500)]
+    file.write_text("\n".join(["id,kind,district", *rows, ""]))
+    adding = start("device", "add", "--from", str(file), **city.settings)
+    out, errors = await asyncio.to_thread(adding.communicate, timeout=60)
+    assert "started again with their accounts" in out.decode(), errors.decode()
+    last = file.with_suffix(".secrets.csv").read_text().splitlines()[-1].split(",")
+    with connected(city.ports["MQTT"], last[0], last[3]) as device:
+        assert device.publish(f"alatau/v1/{last[0]}/telemetry", b'{"pm2_5": 1}') == ALLOWED
 
 
 async def test_a_second_up_of_the_same_city_says_that_it_runs(city: City) -> None:
