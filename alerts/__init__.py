@@ -1,0 +1,1 @@
+"""What is wrong in the city now: rules, anomalies, and what became of each."""

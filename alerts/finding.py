@@ -1,0 +1,48 @@
+"""What an evaluation says: all that holds at this moment, each thing with its reason in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from storage.kinds import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that holds now. Two with the same fingerprint are the same thing, seen at two times.
+
+    ``sentence`` says value, limit or band, and since when, in plain English; ``low`` and ``high`` bound what was
+    expected, in the metric's unit, None where it has no such bound; ``since`` is in µs since 1970, UTC.
+    ``hold`` is how long it must go on until it counts, ``clear`` how long it must be gone until it is over, both in µs;
+    ``blind`` says that nothing new is known of it: it goes on as it is, and nothing begins or ends.
+    """
+
+    fingerprint: str
+    rule: str | None
+    kind_of_rule: str
+    severity: str
+    title: str
+    sentence: str
+    device: str | None
+    kind: str | None
+    district: str | None
+    metric: str | None
+    value: float | None
+    low: float | None
+    high: float | None
+    since: int
+    evidence: Mapping[str, object] = field(default_factory=dict)
+    hold: int = 0
+    clear: int = 0
+    blind: bool = False
+
+
+class Find(Protocol):
+    """An evaluation: everything that holds at ``now`` (µs); what it no longer returns is over.
+
+    It reads only, in its own words to the database, and raises StorageError where that does not answer.
+    """
+
+    def __call__(self, connection: Connection, now: int) -> Awaitable[list[Finding]]: ...
