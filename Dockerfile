@@ -2,6 +2,7 @@
 FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /source
 COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY alerts alerts
 COPY api api
 COPY broker broker
 COPY cli cli

@@ -15,8 +15,9 @@ class Finding:
 
     ``sentence`` says value, limit or band, and since when, in plain English; ``low`` and ``high`` bound what was
     expected, in the metric's unit, None where it has no such bound; ``since`` is in µs since 1970, UTC.
-    ``hold`` is how long it must go on until it counts, ``clear`` how long it must be gone until it is over, both in µs;
-    ``blind`` says that nothing new is known of it: it goes on as it is, and nothing begins or ends.
+    ``hold`` is how long it must go on until it counts, ``clear`` how long it must be gone until it is over, both in µs.
+    Where ``begins`` is false, it keeps up an alert that there is and raises none: between the two limits of a
+    hysteresis, or while something is being maintained.
     """
 
     fingerprint: str
@@ -36,7 +37,7 @@ class Finding:
     evidence: Mapping[str, object] = field(default_factory=dict)
     hold: int = 0
     clear: int = 0
-    blind: bool = False
+    begins: bool = True
 
 
 class Find(Protocol):

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from starlette_compress import CompressMiddleware, add_compress_type
 
 from api import (
+    alerts,
     api_keys,
     audit,
     batches,
@@ -93,6 +94,7 @@ _ROLES: dict[ModuleType, tuple[Role, Role]] = {
     corrections: (Role.ANALYST, Role.OPERATOR),
     dead_letters: (Role.OPERATOR, Role.OPERATOR),
     gaps: (Role.ANALYST, Role.OPERATOR),
+    alerts: (Role.VIEWER, Role.OPERATOR),
     api_keys: (Role.ADMIN, Role.ADMIN),
     users: (Role.ADMIN, Role.ADMIN),
     audit: (Role.ADMIN, Role.ADMIN),

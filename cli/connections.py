@@ -15,7 +15,16 @@ from broker.accounts import Service
 from broker.admin import BrokerAdmin
 from cli.secrets import StackSecrets, load_secrets
 from cli.settings import Settings, SettingsError
-from storage.database import API_ROLE, DATABASE, INGEST_ROLE, MAINTENANCE_ROLE, OWNER_ROLE, connect, with_user
+from storage.database import (
+    ALERTS_ROLE,
+    API_ROLE,
+    DATABASE,
+    INGEST_ROLE,
+    MAINTENANCE_ROLE,
+    OWNER_ROLE,
+    connect,
+    with_user,
+)
 from storage.errors import classify
 
 
@@ -152,6 +161,7 @@ def _given_passwords(settings: Settings) -> dict[str, str | None]:
         INGEST_ROLE: settings.database_ingest_password,
         API_ROLE: settings.database_api_password,
         MAINTENANCE_ROLE: settings.database_maintenance_password,
+        ALERTS_ROLE: settings.database_alerts_password,
     }
 
 

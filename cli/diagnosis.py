@@ -71,6 +71,7 @@ def _ports(settings: Settings) -> dict[str, int]:
         "ALATAU_API_PORT": settings.api_port,
         "ALATAU_INGEST_PORT": settings.ingest_port,
         "ALATAU_MAINTENANCE_PORT": settings.maintenance_port,
+        "ALATAU_ALERTS_PORT": settings.alerts_port,
     }
 
 

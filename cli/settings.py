@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     database_maintenance_password: str | None = pydantic.Field(
         None, description="Given to the role alatau_maintenance."
     )
+    database_alerts_password: str | None = pydantic.Field(
+        None, description="Given to the role alatau_alerts."
+    )
     mqtt_url: str | None = pydantic.Field(
         None, description="mqtt://host:port or mqtts://host:port of the broker; `alatau up` then starts none."
     )
@@ -87,6 +90,8 @@ class Settings(BaseSettings):
     maintenance_port: int = pydantic.Field(
         8090, description="Status port of maintenance: /metrics, /readyz, /healthz."
     )
+    alerts_host: str = pydantic.Field("127.0.0.1", description="Address of the status port of alerts.")
+    alerts_port: int = pydantic.Field(8091, description="Status port of alerts: /metrics, /readyz, /healthz.")
     local_urls: str = pydantic.Field(
         "", description="Written by `alatau up`: the addresses that are its own, and not external servers'."
     )

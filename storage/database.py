@@ -21,7 +21,8 @@ OWNER_ROLE = "alatau_owner"
 INGEST_ROLE = "alatau_ingest"
 API_ROLE = "alatau_api"
 MAINTENANCE_ROLE = "alatau_maintenance"
-ROLES = (OWNER_ROLE, INGEST_ROLE, API_ROLE, MAINTENANCE_ROLE)
+ALERTS_ROLE = "alatau_alerts"
+ROLES = (OWNER_ROLE, INGEST_ROLE, API_ROLE, MAINTENANCE_ROLE, ALERTS_ROLE)
 # What the API reads as for a key that has a scope; nobody logs in as it, and row-level security holds for it alone.
 SCOPED_ROLE = "alatau_scoped"
 

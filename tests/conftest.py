@@ -34,6 +34,7 @@ class Database:
     ingest_url: str
     api_url: str
     maintenance_url: str
+    alerts_url: str
 
 
 @pytest.fixture(scope="session")

@@ -86,3 +86,31 @@ GRANT SELECT, INSERT, DELETE,
     UPDATE (name, password_hash, role, districts, kinds, last_sign_in_at, known_addresses, disabled_at)
     ON alatau.user_account TO alatau_api;
 GRANT SELECT, INSERT, DELETE, UPDATE (used_at) ON alatau.user_session TO alatau_api;
+
+-- The alerts' role reads what was measured, and writes what is wrong; people only say of an alert that they know.
+GRANT USAGE ON SCHEMA alatau, reading, rollup TO alatau_alerts;
+GRANT SELECT ON public.alembic_version, alatau.catalogue_version, alatau.district, alatau.device, alatau.latest,
+    alatau.dead_letter, alatau.rollup_progress, alatau.maintenance_window TO alatau_alerts;
+GRANT SELECT ON ALL TABLES IN SCHEMA reading, rollup TO alatau_alerts;
+ALTER DEFAULT PRIVILEGES IN SCHEMA reading GRANT SELECT ON TABLES TO alatau_alerts;
+ALTER DEFAULT PRIVILEGES IN SCHEMA rollup GRANT SELECT ON TABLES TO alatau_alerts;
+GRANT SELECT, INSERT, UPDATE ON alatau.alert_rule TO alatau_alerts;
+GRANT SELECT, INSERT, UPDATE, DELETE ON alatau.alert TO alatau_alerts;
+GRANT SELECT, INSERT ON alatau.alert_event TO alatau_alerts;
+GRANT SELECT, INSERT, UPDATE, DELETE ON alatau.alert_rule TO alatau_api;
+GRANT SELECT, INSERT, DELETE ON alatau.maintenance_window TO alatau_api, alatau_scoped;
+GRANT SELECT, UPDATE (state, changed_at, acknowledged_by, acknowledged_at, acknowledged_note) ON alatau.alert
+    TO alatau_api, alatau_scoped;
+GRANT SELECT, INSERT ON alatau.alert_event TO alatau_api, alatau_scoped;
+GRANT SELECT (id, name) ON alatau.alert_rule TO alatau_scoped;
+-- What is of a device is where the device is now; what is of no district or kind is of the whole city.
+SELECT alatau.protect(place::regclass, format(
+    'CASE WHEN device_id IS NULL THEN %s AND %s
+          ELSE EXISTS (SELECT FROM alatau.device d WHERE d.device_id = %s.device_id) END',
+    alatau.within('district', 'districts'), alatau.within('kind', 'kinds'), place))
+FROM unnest('{alatau.alert,alatau.maintenance_window}'::text[]) AS place;
+SELECT alatau.protect('alatau.alert_event',
+                      'EXISTS (SELECT FROM alatau.alert a WHERE a.id = alert_event.alert_id)');
+-- Only the name of a rule that something visible comes from.
+SELECT alatau.protect('alatau.alert_rule',
+                      'EXISTS (SELECT FROM alatau.alert a WHERE a.rule_id = alert_rule.id)');

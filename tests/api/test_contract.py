@@ -44,6 +44,7 @@ from storage.devices import register_devices
 from storage.frozen import FROZEN_READINGS
 from storage.sequences import Numbers, enter_numbers
 from storage.series_query import Aggregate
+from tests.alerts.making import of_device, passed
 from tests.api.answers import NOW, problem
 from tests.api.conftest import listen, serve
 from tests.api.people import add_person, sign_in_options
@@ -148,6 +149,7 @@ async def known(city: City) -> City:
     )
     await correct(city.owner, city.catalogue.kind_of["air_quality"], colder)
     await add_person(city, "admin", Role.ADMIN)
+    await passed(city.owner, [of_device("sample-air-1", "air_quality", "gate", "pm2_5")])
     return city
 
 

@@ -22,6 +22,7 @@ NEEDED = {
     Role.VIEWER: {
         *("GET /districts", "GET /kinds", "GET /metrics", "GET /devices", "GET /devices/{device}"),
         *("GET /latest", "GET /series", "GET /top", "GET /heatmap", "GET /quality"),
+        *("GET /alerts", "GET /alerts/{number}"),
         *("GET /session", "DELETE /session", "POST /session/password"),
     },
     Role.ANALYST: {
@@ -32,6 +33,7 @@ NEEDED = {
         *("POST /devices", "DELETE /devices/{device}"),
         *("GET /batches", "POST /batches", "DELETE /batches/{batch}"),
         *(f"POST /devices/{{device}}/{change}" for change in ("disable", "enable", "secret")),
+        "POST /alerts/{number}/acknowledge",
         *("POST /corrections", "GET /dead-letters", "GET /dead-letters/{number}"),
     },
     Role.ADMIN: {

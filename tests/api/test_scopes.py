@@ -30,6 +30,7 @@ from storage.devices import Credential
 from storage.refresh import move_bound, refresh
 from storage.sequences import Numbers, enter_numbers
 from storage.users import set_role
+from tests.alerts.making import of_device, passed
 from tests.api.answers import NOW, problem
 from tests.api.conftest import DEVICES, serve
 from tests.api.people import add_person, signed_in
@@ -47,6 +48,7 @@ RANGE = {"start": "-PT3H", "end": "now"}
 # Questions that take a district and a kind: a scope is the same as naming them.
 NARROWED: list[tuple[str, dict[str, str]]] = [
     ("devices", {}),
+    ("alerts", {}),
     ("latest", {}),
     *(
         ("series", {"metric": METRICS, "group_by": group, "step": step, "agg": agg, **RANGE})
@@ -143,6 +145,8 @@ async def _one_of_each(city: City) -> dict[str, int]:
         )
         place, token = (device.kind, device.district), Credential(b"salt", b"hash", 101)
         await add_batch(city.owner, f"for-{device.id}", place, 1, dt.timedelta(days=1), token, "test")
+    found = [of_device(d.id, d.kind, d.district, METRIC[d.kind]) for d in DEVICES]
+    await passed(city.owner, found)
     await insert_letters(city.ingest, [DeadLetter(now, "no/device", b"{}", Reason.NO_METRICS, "empty")])
     rows = await city.owner.fetch(
         "SELECT id, dead_letter_id FROM alatau.dead_letter JOIN alatau.device USING (device_id)"
@@ -221,6 +225,7 @@ async def test_the_questions_are_about_every_path_that_is_read(filled: Filled) -
     described = (await filled.client.get("/openapi.json")).json()["paths"]
     asked = {f"/api/v1/{path}" for path, _ in (*NARROWED, *OTHERS)}
     by_number = {
+        "/api/v1/alerts/{number}",
         "/api/v1/devices/{device}",
         "/api/v1/dead-letters/{number}",
         "/api/v1/exports/{number}",

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.servers
 
 DISTRICTS = {"gate", "golden", "growing", "green"}
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - TLS only
-PORTS = ("DATABASE", "MQTT", "MQTTS", "MQTT_CERTIFICATES", "INGEST", "API", "MAINTENANCE")
+PORTS = ("DATABASE", "MQTT", "MQTTS", "MQTT_CERTIFICATES", "INGEST", "API", "MAINTENANCE", "ALERTS")
 
 
 def processes_of(root: pathlib.Path) -> dict[int, str]:

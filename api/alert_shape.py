@@ -1,0 +1,142 @@
+"""An alert as the API, the stream and every delivery show it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, with_config
+from typing_extensions import TypedDict
+
+from api.members import ANSWER, DeviceId, DistrictName, KindName, MetricName, Moment, Unit
+from sensors.catalogue import Catalogue
+from storage.alerts import AlertEvent, AlertState, Severity, StoredAlert
+
+_Sentence = Annotated[
+    str,
+    Field(
+        description="What is wrong, with value and limit, and since when.",
+        examples=["PM2.5 at sample-air-1 is 163 ug/m3, above the limit of 150, since 11:20 UTC."],
+    ),
+]
+_Value = Annotated[
+    Annotated[float, Field(examples=[163.2])] | None, Field(description="In the metric's unit.")
+]
+_Bound = Annotated[Annotated[float, Field(examples=[41.0])] | None, Field(description="null: unbounded.")]
+
+
+_Plain = str | float | bool | None
+Evidence = _Plain | list[_Plain] | dict[str, _Plain]
+
+
+@with_config(ANSWER)
+class Expected(TypedDict):
+    """What would be usual, in the metric's unit."""
+
+    low: _Bound
+    high: _Bound
+
+
+@with_config(ANSWER)
+class Acknowledgement(TypedDict):
+    """Who has seen it."""
+
+    by: Annotated[str, Field(description="A key or a person.", examples=["anna"])]
+    at: Moment
+    note: Annotated[str, Field(description="What they said of it.", examples=["a crew is on its way"])]
+
+
+@with_config(ANSWER)
+class AlertAnswer(TypedDict):
+    """Something that is wrong, or was."""
+
+    id: Annotated[str, Field(description="Its number.", examples=["17"])]
+    rule: Annotated[
+        Annotated[str, Field(examples=["pm2_5-day"])] | None,
+        Field(description="Name of its rule; null: found without one, or the rule is gone."),
+    ]
+    kind_of_rule: Annotated[
+        str, Field(description="What kind of rule, or `anomaly`.", examples=["threshold"])
+    ]
+    severity: Annotated[Severity, Field(description="How bad it is.", examples=["warning"])]
+    state: Annotated[AlertState, Field(description="How far it is.", examples=["firing"])]
+    title: Annotated[str, Field(description="A few words.", examples=["PM2.5 above 150 ug/m3"])]
+    sentence: _Sentence
+    since: Annotated[Moment, Field(description="Since when it holds, by the readings; UTC.")]
+    changed_at: Annotated[Moment, Field(description="When it was last said differently; UTC.")]
+    acknowledged: Annotated[Acknowledgement | None, Field(description="null: nobody has.")]
+    resolved_at: Annotated[Moment | None, Field(description="UTC; null: it goes on.")]
+    device: DeviceId | None
+    kind: KindName | None
+    district: DistrictName | None
+    metric: MetricName | None
+    unit: Unit | None
+    value: _Value
+    expected: Annotated[Expected | None, Field(description="null: nothing is.")]
+    evidence: Annotated[
+        dict[str, Evidence], Field(description="What else speaks for it.", examples=[{"times_in_30_days": 2}])
+    ]
+
+
+@with_config(ANSWER)
+class AlertStep(TypedDict):
+    """A step of an alert's history."""
+
+    time: Moment
+    state: Annotated[AlertState, Field(description="What it came to.", examples=["firing"])]
+    value: _Value
+    sentence: _Sentence
+    by: Annotated[
+        Annotated[str, Field(examples=["anna"])] | None, Field(description="null: it came about by itself.")
+    ]
+
+
+@with_config(ANSWER)
+class AlertWithHistory(AlertAnswer):
+    """An alert, and how it came about."""
+
+    history: Annotated[list[AlertStep], Field(description="The oldest first.")]
+
+
+def alert_shape(alert: StoredAlert, catalogue: Catalogue) -> AlertAnswer:
+    """Return an alert as an answer has it."""
+    metric = catalogue.metric_of.get(alert.metric) if alert.metric else None
+    acknowledged: Acknowledgement | None = None
+    if alert.acknowledged_by is not None and alert.acknowledged_at is not None:
+        acknowledged = {
+            "by": alert.acknowledged_by,
+            "at": alert.acknowledged_at,
+            "note": alert.acknowledged_note or "",
+        }
+    is_bounded = alert.low is not None or alert.high is not None
+    return {
+        "id": str(alert.id),
+        "rule": alert.rule,
+        "kind_of_rule": alert.kind_of_rule,
+        "severity": alert.severity,
+        "state": alert.state,
+        "title": alert.title,
+        "sentence": alert.sentence,
+        "since": alert.since,
+        "changed_at": alert.changed_at,
+        "acknowledged": acknowledged,
+        "resolved_at": alert.resolved_at,
+        "device": alert.device,
+        "kind": alert.kind,
+        "district": alert.district,
+        "metric": alert.metric,
+        "unit": metric.unit if metric else None,
+        "value": alert.value,
+        "expected": {"low": alert.low, "high": alert.high} if is_bounded else None,
+        "evidence": dict(alert.evidence),
+    }
+
+
+def step_shape(event: AlertEvent) -> AlertStep:
+    """Return a step of an alert's history as an answer has it."""
+    return {
+        "time": event.time,
+        "state": event.state,
+        "value": event.value,
+        "sentence": event.sentence,
+        "by": event.by,
+    }

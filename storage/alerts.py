@@ -1,0 +1,171 @@
+"""Alerts as people see them: listed, one with its history, acknowledged."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from storage.kinds import Connection
+
+# With each change of an alert, once it is committed; it says nothing.
+ALERTS_CHANNEL = "alatau_alerts"
+
+
+class AlertState(enum.StrEnum):
+    """How far an alert is."""
+
+    PENDING = "pending"
+    FIRING = "firing"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+class Severity(enum.StrEnum):
+    """How bad it is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredAlert:
+    """An alert as it is kept; ``low`` and ``high`` bound what was expected, in the metric's unit."""
+
+    id: int
+    rule: str | None
+    kind_of_rule: str
+    severity: Severity
+    state: AlertState
+    title: str
+    sentence: str
+    since: dt.datetime
+    changed_at: dt.datetime
+    resolved_at: dt.datetime | None
+    device: str | None
+    district: str | None
+    kind: str | None
+    metric: str | None
+    value: float | None
+    low: float | None
+    high: float | None
+    evidence: Mapping[str, Any]
+    acknowledged_by: str | None
+    acknowledged_at: dt.datetime | None
+    acknowledged_note: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AlertEvent:
+    """A step of an alert's history; ``by`` is None where nobody brought it about."""
+
+    time: dt.datetime
+    state: AlertState
+    value: float | None
+    sentence: str
+    by: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AlertFilter:
+    """Which alerts; what is empty selects all."""
+
+    states: Sequence[AlertState] = ()
+    severities: Sequence[Severity] = ()
+    districts: Sequence[str] = ()
+    kinds: Sequence[str] = ()
+    devices: Sequence[str] = ()
+    metrics: Sequence[str] = ()
+
+
+_SELECT = """
+    SELECT a.id, r.name AS rule, a.kind_of_rule, a.severity, a.state, a.title, a.sentence, a.since, a.changed_at,
+           a.resolved_at, d.id AS device, COALESCE(d.district, a.district) AS district, a.kind, a.metric, a.value,
+           a.low, a.high, a.evidence, a.acknowledged_by, a.acknowledged_at, a.acknowledged_note
+    FROM alatau.alert a
+    LEFT JOIN alatau.alert_rule r ON r.id = a.rule_id LEFT JOIN alatau.device d ON d.device_id = a.device_id
+"""
+
+
+async def list_alerts(
+    connection: Connection,
+    chosen: AlertFilter,
+    *,
+    before: int | None = None,
+    changed_since: dt.datetime | None = None,
+    limit: int = 100,
+) -> list[StoredAlert]:
+    """Return alerts, the newest first, below a number: a keyset, never an offset.
+
+    With ``changed_since``, those that have changed at this time or after it.
+    """
+    given = (chosen.states, chosen.severities, chosen.districts, chosen.kinds, chosen.devices, chosen.metrics)
+    columns = ("a.state", "a.severity", "COALESCE(d.district, a.district)", "a.kind", "d.id", "a.metric")
+    conditions = [
+        f"(${place}::text[] = '{{}}' OR {column} = ANY (${place}))" for place, column in enumerate(columns, 1)
+    ]
+    rows = await connection.fetch(
+        f"""
+        {_SELECT}
+        WHERE {" AND ".join(conditions)} AND ($7::bigint IS NULL OR a.id < $7)
+              AND ($8::timestamptz IS NULL OR a.changed_at >= $8)
+        ORDER BY a.id DESC LIMIT $9
+        """,
+        *map(list, given),
+        before,
+        changed_since,
+        limit,
+    )
+    return [_alert(row) for row in rows]
+
+
+async def find_alert(connection: Connection, number: int) -> StoredAlert | None:
+    """Return one alert."""
+    row = await connection.fetchrow(f"{_SELECT} WHERE a.id = $1", number)
+    return None if row is None else _alert(row)
+
+
+def _alert(row: Any) -> StoredAlert:
+    values = {**row, "severity": Severity(row["severity"]), "state": AlertState(row["state"])}
+    return StoredAlert(**values)
+
+
+async def list_alert_events(connection: Connection, number: int) -> list[AlertEvent]:
+    """Return the history of an alert, in the order in which it came about."""
+    rows = await connection.fetch(
+        "SELECT time, state, value, sentence, by FROM alatau.alert_event WHERE alert_id = $1 ORDER BY id",
+        number,
+    )
+    return [AlertEvent(**{**row, "state": AlertState(row["state"])}) for row in rows]
+
+
+async def acknowledge(connection: Connection, number: int, by: str, note: str, now: dt.datetime) -> bool:
+    """Note that somebody has seen a firing alert; return whether there is such a one. Within a transaction."""
+    changed = await connection.fetchrow(
+        """
+        UPDATE alatau.alert SET state = 'acknowledged', changed_at = $4, acknowledged_by = $2,
+               acknowledged_at = $4, acknowledged_note = $3
+        WHERE id = $1 AND state = 'firing' RETURNING value, sentence
+        """,
+        number,
+        by,
+        note,
+        now,
+    )
+    if changed is None:
+        return False
+    await connection.execute(
+        """
+        INSERT INTO alatau.alert_event (alert_id, time, state, value, sentence, by)
+        VALUES ($1, $2, 'acknowledged', $3, $4, $5)
+        """,
+        number,
+        now,
+        changed["value"],
+        changed["sentence"],
+        by,
+    )
+    return True

@@ -1,0 +1,108 @@
+"""Findings and alerts of the tests' own making."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import asyncpg
+
+from alerts.finding import Finding
+from alerts.states import plan
+from sensors.times import SECOND, to_microseconds
+from storage.alert_states import ActiveAlert, load_active, store_states
+from storage.alerts import AlertState, Severity
+from tests.api.answers import NOW
+
+MINUTE = 60 * SECOND
+NOON = to_microseconds(NOW)
+PATTERN = Finding(
+    fingerprint="hot:air-1",
+    rule=None,
+    kind_of_rule="anomaly",
+    severity="warning",
+    title="PM2.5 is unusual",
+    sentence="PM2.5 at air-1 is 163 ug/m3, usually 3 to 41, since 11:20 UTC.",
+    device="air-1",
+    kind="air_quality",
+    district="gate",
+    metric="pm2_5",
+    value=163.2,
+    low=3.0,
+    high=41.0,
+    since=NOON - 40 * MINUTE,
+)
+
+
+def of_device(device: str, kind: str, district: str, metric: str) -> Finding:
+    """Return something that is wrong with a device."""
+    return dataclasses.replace(
+        PATTERN,
+        fingerprint=f"hot:{device}",
+        sentence=f"{metric} at {device} is unusual.",
+        device=device,
+        kind=kind,
+        district=district,
+        metric=metric,
+    )
+
+
+async def passed(connection: asyncpg.Connection, findings: Sequence[Finding], now: int = NOON) -> None:
+    """Do what a pass does with findings."""
+    async with connection.transaction():
+        made = plan(await load_active(connection, now, lock=True), findings, now)
+        await store_states(connection, made.new, made.changes, now)
+
+
+class Kept:
+    """Alerts as the database would keep them, in memory; ``steps`` are (fingerprint, state)."""
+
+    def __init__(self) -> None:
+        self.active: dict[str, ActiveAlert] = {}
+        self.ended: dict[str, list[int]] = {}
+        self.steps: list[tuple[str, AlertState]] = []
+        self._numbers = itertools.count(1)
+
+    def step(self, findings: Sequence[Finding], now: int) -> None:
+        """Do what a pass does."""
+        made = plan(self.active.values(), findings, now)
+        by_id = {alert.id: alert for alert in self.active.values()}
+        for change in made.changes:
+            alert = by_id[change.id]
+            if change.step is not None:
+                self.steps.append((alert.fingerprint, change.state))
+            gone_since = None if change.gone_since is None else to_microseconds(change.gone_since)
+            changes: dict[str, object] = {"state": change.state, "gone_since": gone_since}
+            if change.content is not None:
+                changes |= {"since": to_microseconds(change.content.since), "changed_at": now}
+            self.active[alert.fingerprint] = dataclasses.replace(alert, **changes)  # type: ignore[arg-type]
+            if change.state is AlertState.RESOLVED:
+                del self.active[alert.fingerprint]
+                if alert.state is not AlertState.PENDING:
+                    self.ended.setdefault(alert.fingerprint, []).append(now)
+        for new in made.new:
+            assert new.fingerprint not in self.active
+            self.steps.append((new.fingerprint, new.state))
+            self.active[new.fingerprint] = ActiveAlert(
+                id=next(self._numbers),
+                fingerprint=new.fingerprint,
+                rule=None,
+                kind_of_rule=new.kind_of_rule,
+                severity=Severity.WARNING,
+                state=new.state,
+                sentence=new.content.sentence,
+                value=new.content.value,
+                since=to_microseconds(new.content.since),
+                changed_at=now,
+                gone_since=None,
+                clear=round(new.content.clear_seconds * SECOND),
+                ended=len(self.ended.get(new.fingerprint, [])),
+            )
+
+    def acknowledge(self, fingerprint: str) -> None:
+        """Do what the API does."""
+        alert = self.active[fingerprint]
+        if alert.state is AlertState.FIRING:
+            self.active[fingerprint] = dataclasses.replace(alert, state=AlertState.ACKNOWLEDGED)
+            self.steps.append((fingerprint, AlertState.ACKNOWLEDGED))
