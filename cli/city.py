@@ -36,7 +36,7 @@ from stack.servers import Servers
 from storage.api_keys import Role, store_key
 from storage.audit import Event, record
 from storage.catalogue import apply_city_file, load_catalogue
-from storage.database import API_ROLE, INGEST_ROLE, MAINTENANCE_ROLE, OWNER_ROLE, connect
+from storage.database import ALERTS_ROLE, API_ROLE, INGEST_ROLE, MAINTENANCE_ROLE, OWNER_ROLE, connect
 from storage.devices import (
     count_simulated_behind,
     oldest_simulated_latest,
@@ -128,6 +128,10 @@ class City:
             probe = answers_ok(self.settings.maintenance_port, host=self.settings.maintenance_host)
             environment = {"ALATAU_DATABASE_URL": self._database_url(MAINTENANCE_ROLE)}
             await self._supervisor.start(self._worker("maintain", environment, probe, stop_within=10))
+        with steps.step("alerts"):
+            probe = answers_ok(self.settings.alerts_port, host=self.settings.alerts_host)
+            environment = {"ALATAU_DATABASE_URL": self._database_url(ALERTS_ROLE)}
+            await self._supervisor.start(self._worker("alert", environment, probe, stop_within=10))
         if self._options.simulated:
             with steps.step("simulated city, last 24 hours") as report:
                 await self._supervisor.start(self._simulator(missing, report))
@@ -159,6 +163,7 @@ class City:
         require_free(settings.api_port, "the API (ALATAU_API_PORT)", settings.api_host)
         require_free(settings.ingest_port, "ingest's status (ALATAU_INGEST_PORT)")
         require_free(settings.maintenance_port, "maintenance's status (ALATAU_MAINTENANCE_PORT)")
+        require_free(settings.alerts_port, "the status of alerts (ALATAU_ALERTS_PORT)")
         if self._broker is None:
             require_free(settings.mqtt_port, "the broker (ALATAU_MQTT_PORT)")
             require_free(settings.mqtts_port, "the broker's TLS (ALATAU_MQTTS_PORT)", settings.mqtt_address)
@@ -335,6 +340,7 @@ class City:
             "ALATAU_API_PORT": str(self.settings.api_port),
             "ALATAU_INGEST_PORT": str(self.settings.ingest_port),
             "ALATAU_MAINTENANCE_PORT": str(self.settings.maintenance_port),
+            "ALATAU_ALERTS_PORT": str(self.settings.alerts_port),
             "ALATAU_MQTT_PORT": str(self.settings.mqtt_port),
             "ALATAU_MQTTS_PORT": str(self.settings.mqtts_port),
             "ALATAU_MQTT_CERTIFICATES_PORT": str(self.settings.mqtt_certificates_port),

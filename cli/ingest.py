@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import urllib.parse
 from typing import Annotated
@@ -15,11 +14,11 @@ from cli.connections import broker_account, broker_ca, broker_url, database_url
 from cli.ingest_status import show_status
 from cli.process import collect_seldom, configure_logs, configure_metrics, run_until_stopped
 from cli.settings import Settings, load_settings
+from cli.status import Status, run_with_status, status_server
 from cli.workers import run_workers
 from ingest.options import SHARE, IngestOptions
 from ingest.service import Ingest
 from ingest.session import SessionOptions
-from ingest.status import status_server
 from sensors.topics import Topics
 from storage.database import INGEST_ROLE
 
@@ -74,8 +73,6 @@ def _ingest_options(settings: Settings, worker: int | None) -> IngestOptions:
         session=_session(settings, worker or 0),
         share=None if worker is None else SHARE,
         topics=Topics(settings.topic_root),
-        status_host=settings.ingest_host,
-        status_port=settings.ingest_port,
     )
 
 
@@ -84,19 +81,19 @@ def _ingest(settings: Settings, worker: int | None) -> None:
     configure_metrics()
     structlog.contextvars.bind_contextvars(worker=worker or 0)
     service = Ingest(_ingest_options(settings, worker))
-
-    async def work(stop: asyncio.Event) -> None:
-        server = status_server(service)
-        status = None if server is None else asyncio.create_task(server.serve(), name="ingest.status")
-        try:
-            await service.run(stop)
-        finally:
-            if server is not None and status is not None:
-                server.should_exit = True
-                await status
-
+    server = status_server(status_of(service), settings.ingest_host, settings.ingest_port)
     collect_seldom()
-    run_until_stopped(work)
+    run_until_stopped(lambda stop: run_with_status(service.run, stop, server))
+
+
+def status_of(service: Ingest) -> Status:
+    """Return what a worker says of itself."""
+
+    def readiness() -> dict[str, object]:
+        is_ready, sentence, state = service.readiness()
+        return {"ready": is_ready, "status": state, "state": sentence, "worker": service.options.worker}
+
+    return Status(service.metrics.registry, readiness)
 
 
 def _session(settings: Settings, worker: int) -> SessionOptions:

@@ -22,6 +22,7 @@ COMMANDS = {
     "api": "api",
     "simulate": "simulate",
     "maintain": "maintenance",
+    "alert": "alert",
     "publish": "publishing",
     "retention": "retention",
     "query": "query",

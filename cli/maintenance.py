@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import typer
 
 from cli.connections import database_url
 from cli.process import configure_logs, configure_metrics, run_until_stopped
 from cli.settings import load_settings
+from cli.status import Status, run_with_status, status_server
 from maintenance.options import MaintenanceOptions
 from maintenance.service import Maintenance
-from maintenance.status import status_server
 from storage.database import MAINTENANCE_ROLE
 
 
@@ -30,22 +28,16 @@ def maintain() -> None:
     configure_logs()
     configure_metrics()
     settings = load_settings()
-    service = Maintenance(
-        MaintenanceOptions(
-            database_url=database_url(settings, MAINTENANCE_ROLE),
-            status_host=settings.maintenance_host,
-            status_port=settings.maintenance_port,
-        )
-    )
+    service = Maintenance(MaintenanceOptions(database_url(settings, MAINTENANCE_ROLE)))
+    server = status_server(status_of(service), settings.maintenance_host, settings.maintenance_port)
+    run_until_stopped(lambda stop: run_with_status(service.run, stop, server))
 
-    async def work(stop: asyncio.Event) -> None:
-        server = status_server(service)
-        status = None if server is None else asyncio.create_task(server.serve(), name="maintenance.status")
-        try:
-            await service.run(stop)
-        finally:
-            if server is not None and status is not None:
-                server.should_exit = True
-                await status
 
-    run_until_stopped(work)
+def status_of(service: Maintenance) -> Status:
+    """Return what maintenance says of itself."""
+
+    def readiness() -> dict[str, object]:
+        is_ready, sentence = service.readiness()
+        return {"ready": is_ready, "state": sentence}
+
+    return Status(service.metrics.registry, readiness)

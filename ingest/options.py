@@ -35,8 +35,6 @@ class IngestOptions:
     rates: RatePolicy = dataclasses.field(default_factory=RatePolicy)
     alarm: AlarmPolicy = dataclasses.field(default_factory=AlarmPolicy)
     drain_timeout_seconds: float = 20.0
-    status_host: str = "127.0.0.1"
-    status_port: int | None = None
 
     @property
     def worker(self) -> str:

@@ -19,5 +19,3 @@ class MaintenanceOptions:
     compression_seconds: float = 3600.0
     # Later than nearly everything comes late: what comes later still is stored all the same, at a greater cost.
     compress_after: dt.timedelta = dt.timedelta(days=7)
-    status_host: str = "127.0.0.1"
-    status_port: int | None = None

@@ -1,7 +1,8 @@
 """The kernel's one error tree.
 
 AlatauError
-└── CatalogueError   a city file or a kind is wrong: names file, key and the nearest valid value
+├── CatalogueError   a city file or a kind is wrong: names file, key and the nearest valid value
+└── RuleError        a rule of alerts is wrong: names the rule, the member and what would be right
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ class AlatauError(Exception):
 
 class CatalogueError(AlatauError):
     """A catalogue is not valid."""
+
+
+class RuleError(AlatauError):
+    """A rule of alerts is not valid."""
 
 
 def nearest(word: str, valid: Iterable[str], *, limit: int = 1) -> list[str]:

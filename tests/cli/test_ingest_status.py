@@ -10,15 +10,16 @@ import pytest
 from rich.console import Console
 
 from broker.accounts import Service
+from cli.ingest import status_of
 from cli.ingest_status import Scrape, find_workers, quantile, summarise
 from cli.ingest_table import render
 from cli.local import LocalStack
 from cli.settings import Settings
+from cli.status import status_server
 from ingest.metrics import IngestMetrics
 from ingest.options import IngestOptions
 from ingest.service import Ingest
 from ingest.session import SessionOptions
-from ingest.status import status_server
 from sensors.checks import Reason
 from stack.errors import StackError
 from stack.ports import free_port
@@ -65,13 +66,12 @@ def ingest(local_stack: LocalStack, database: Database) -> Ingest:
         local_stack.secrets.services[Service.INGEST],
         client_id="ingest-status",
     )
-    return Ingest(IngestOptions(database.ingest_url, session, share="ingest-status", status_port=free_port()))
+    return Ingest(IngestOptions(database.ingest_url, session, share="ingest-status"))
 
 
 async def test_a_running_worker_is_shown_to_people_and_programs(ingest: Ingest, bare: Alatau) -> None:
-    port, stop = ingest.options.status_port, asyncio.Event()
-    server = status_server(ingest)
-    assert server is not None
+    port, stop = free_port(), asyncio.Event()
+    server = status_server(status_of(ingest), "127.0.0.1", port)
     task = asyncio.create_task(ingest.run(stop), name="test.ingest")
     status = asyncio.create_task(server.serve(), name="test.status")
     try:

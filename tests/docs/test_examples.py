@@ -26,13 +26,14 @@ from api.options import ApiOptions, ClaimOptions, ExportOptions
 from broker.accounts import Service
 from broker.secrets import hash_secret
 from cli.city import SAMPLE_DEVICE
+from cli.ingest import status_of
 from cli.local import LocalStack
 from cli.main import command_line
+from cli.status import status_server
 from ingest.decode import take_apart
 from ingest.options import IngestOptions
 from ingest.service import Ingest
 from ingest.session import SessionOptions
-from ingest.status import status_server
 from sensors.catalogue import Catalogue, build_catalogue, builtin_file, parse_city_file
 from sensors.checks import Reason
 from sensors.kinds import DeviceSpec
@@ -208,12 +209,10 @@ async def city(local_stack: LocalStack) -> AsyncIterator[Documented]:
         session,
         share="docs",
         latest_interval_seconds=0.05,
-        status_port=port,
     )
     ingest, stop = Ingest(options), asyncio.Event()
     task = asyncio.create_task(ingest.run(stop), name="test.ingest")
-    server = status_server(ingest)
-    assert server is not None
+    server = status_server(status_of(ingest), "127.0.0.1", port)
     status = asyncio.create_task(server.serve(), name="test.status")
     async with asyncio.timeout(15):
         while not ingest.readiness()[0]:  # noqa: ASYNC110 - readiness is a question, not an event

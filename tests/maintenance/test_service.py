@@ -10,11 +10,12 @@ import asyncpg
 import httpx2
 import pytest
 
+from cli.maintenance import status_of
+from cli.status import status_app
 from maintenance.loops import Job, Periodic
 from maintenance.metrics import MaintenanceMetrics
 from maintenance.options import MaintenanceOptions
 from maintenance.service import Maintenance
-from maintenance.status import status_app, status_server
 from stack.ports import free_port
 from storage.errors import PermanentError, RetryableError
 from tests.conftest import Database
@@ -27,7 +28,7 @@ async def running(service: Maintenance) -> AsyncIterator[httpx2.AsyncClient]:
     """Run a service, and lend a client of its status."""
     stop = asyncio.Event()
     task = asyncio.create_task(service.run(stop), name="test.maintenance")
-    transport = httpx2.ASGITransport(app=status_app(service))
+    transport = httpx2.ASGITransport(app=status_app(status_of(service)))
     try:
         async with httpx2.AsyncClient(transport=transport, base_url="http://maintenance") as client:
             yield client
@@ -156,8 +157,3 @@ async def test_errors_that_pass_and_errors_that_stay_are_both_tried_again(databa
         while counted(service, "rounds") < 1:  # noqa: ASYNC110 - a counter tells nobody
             await asyncio.sleep(0.01)
     assert counted(service, "failures") == 3
-
-
-def test_without_a_port_there_is_no_status_server() -> None:
-    options = MaintenanceOptions("postgresql://nowhere")
-    assert status_server(Maintenance(options)) is None

@@ -1,0 +1,199 @@
+"""Rules about the newest values: threshold, ratio, aggregate, silence. No query, arrays only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from alerts.scene import Report, Scene, beyond
+from alerts.words import number, quantity, span
+from sensors.rules import Aggregate, Limited, Ratio, Silence, Threshold
+from sensors.times import parse_duration
+from storage.alert_inputs import Floats, Ints
+
+# Of more than half of so many devices that are silent, one thing is said.
+_CROWD = 5
+_COMBINED: dict[str, Callable[[Floats], float]] = {
+    "avg": lambda values: float(values.mean()),
+    "median": lambda values: float(np.median(values)),
+    "min": lambda values: float(values.min()),
+    "max": lambda values: float(values.max()),
+    "sum": lambda values: float(values.sum()),
+}
+_WORDS = {"avg": "mean", "median": "median", "min": "least", "max": "greatest", "sum": "sum"}
+
+
+def threshold(report: Report, definition: Threshold) -> None:
+    """Report values beyond the limit."""
+    scene, metric = report.scene, report.metric(definition.metric)
+    places = scene.chosen(definition, tuple(kind.name for kind in scene.kinds(definition)))
+    values, times = scene.fleet.latest(definition.metric)
+    side = _side(definition)
+    for place, value, begins, since in _cases(report, definition, places, values[places], times[places]):
+        device = scene.fleet.device[place]
+        report.add(
+            report.about(place),
+            f"{metric.title} {side} {quantity(definition.limit, metric)}: {device}",
+            f"{metric.title} of {device} is {quantity(value, metric)}, {side} the limit of "
+            f"{quantity(definition.limit, metric)}, since {scene.clock(since)}.",
+            since,
+            place=place,
+            metric=metric.name,
+            value=value,
+            low=definition.below,
+            high=definition.above,
+            begins=begins,
+        )
+
+
+def ratio(report: Report, definition: Ratio) -> None:
+    """Report one metric divided by another, where that is beyond the limit."""
+    scene = report.scene
+    top, bottom = report.metric(definition.metric), report.metric(definition.to)
+    kinds = scene.kinds(definition, definition.to)
+    places = scene.chosen(definition, tuple(kind.name for kind in kinds))
+    over, over_at = (column[places] for column in scene.fleet.latest(definition.metric))
+    under, under_at = (column[places] for column in scene.fleet.latest(definition.to))
+    enough = (np.abs(under) >= definition.at_least) & (under != 0)
+    values = np.divide(over, under, out=np.full(len(places), np.nan), where=enough)
+    side = _side(definition)
+    for place, value, begins, since in _cases(
+        report, definition, places, values, np.minimum(over_at, under_at)
+    ):
+        device = scene.fleet.device[place]
+        report.add(
+            report.about(place),
+            f"{top.title} against {bottom.title}: {device}",
+            f"{top.title} of {device} is {value:.3g} times its {bottom.title}, {side} the limit of "
+            f"{definition.limit:g}, since {scene.clock(since)}.",
+            since,
+            place=place,
+            metric=top.name,
+            begins=begins,
+            ratio=value,
+            limit=definition.limit,
+            to=bottom.name,
+        )
+
+
+def _cases(
+    report: Report, definition: Limited, places: Ints, values: Floats, times: Ints
+) -> list[tuple[int, float, bool, int]]:
+    """Return place, value, whether it begins, and since when, of what is beyond or keeps up an alert."""
+    scene = report.scene
+    hit, kept = beyond(definition, values)
+    begins = hit & scene.is_fresh(places, times)
+    cases = []
+    for at in np.flatnonzero((hit | kept) & scene.is_recent(times)).tolist():
+        fingerprint = report.about(places[at])
+        if begins[at] or report.is_known(fingerprint):
+            since = scene.since(fingerprint, int(times[at]))
+            cases.append((int(places[at]), float(values[at]), bool(begins[at]), since))
+    return cases
+
+
+def _side(definition: Limited) -> str:
+    return "above" if definition.above is not None else "below"
+
+
+def aggregate(report: Report, definition: Aggregate) -> None:
+    """Report districts, or the city, whose devices of a kind are beyond the limit together."""
+    scene, metric = report.scene, report.metric(definition.metric)
+    values, times = scene.fleet.latest(definition.metric)
+    for kind in scene.kinds(definition):
+        places = scene.chosen(definition, (kind.name,))
+        places = places[~np.isnan(values[places])]
+        places = places[scene.is_fresh(places, times[places])]
+        for district, group in _groups(scene, definition, places).items():
+            if len(group) < definition.at_least:
+                continue
+            value = _COMBINED[definition.of](values[group])
+            hit, kept = (bool(side[0]) for side in beyond(definition, np.array([value])))
+            fingerprint = f"{report.rule.name}/{district or 'city'}/{kind.name}"
+            if not (hit or (kept and report.is_known(fingerprint))):
+                continue
+            since = scene.since(fingerprint, int(times[group].max()))
+            word, where = _WORDS[definition.of], place_of(scene, district)
+            report.add(
+                fingerprint,
+                f"{metric.title} {_side(definition)} {quantity(definition.limit, metric)}: {where}",
+                f"The {word} of {metric.title} in {where} is {quantity(value, metric)}, over {len(group)} devices, "
+                f"{_side(definition)} the limit of {quantity(definition.limit, metric)}, since {scene.clock(since)}.",
+                since,
+                kind=kind.name,
+                district=district,
+                metric=metric.name,
+                value=value,
+                low=definition.below,
+                high=definition.above,
+                begins=hit,
+                devices=len(group),
+                least=number(float(values[group].min()), metric),
+                greatest=number(float(values[group].max()), metric),
+            )
+
+
+def place_of(scene: Scene, district: str | None) -> str:
+    """Return what people call a district, or the city."""
+    if district is None:
+        return "the whole city"
+    known = scene.catalogue.district_of.get(district)
+    return known.title if known else district
+
+
+def _groups(scene: Scene, definition: Aggregate, places: Ints) -> dict[str | None, Ints]:
+    if definition.per == "city":
+        return {None: places}
+    districts = scene.fleet.district[places]
+    return {str(name): places[districts == name] for name in np.unique(districts)}
+
+
+def silence(report: Report, definition: Silence) -> None:
+    """Report devices that have sent nothing; of a crowd of them one thing is said, and no alert of one of them ends."""
+    scene, fleet = report.scene, report.scene.fleet
+    places = scene.chosen(definition, definition.kinds)
+    interval = fleet.interval[places]
+    patience = np.maximum(definition.intervals * interval, parse_duration(definition.at_least))
+    silent = scene.now - fleet.seen[places] > patience
+    quiet = places[silent]
+    crowded = np.zeros(len(fleet.device), bool)
+    whole: dict[str | None, Ints] = {None: places}
+    districts = {
+        str(name): places[fleet.district[places] == name] for name in np.unique(fleet.district[places])
+    }
+    for district, group in (whole | districts).items():
+        of_group = quiet[np.isin(quiet, group)]
+        if crowded[of_group].all() or len(group) < _CROWD or 2 * len(of_group) <= len(group):
+            continue
+        crowded[of_group] = True
+        _report_crowd(report, district, len(group), int(fleet.seen[of_group].max()), len(of_group))
+    for place in quiet.tolist():
+        if crowded[place] and not report.is_known(report.about(place)):
+            continue
+        since, device = int(fleet.seen[place]), fleet.device[place]
+        report.add(
+            report.about(place),
+            f"Silent: {device}",
+            f"{device} has sent nothing since {scene.clock(since)}, for {span(scene.now - since)}; "
+            f"a reading is expected every {span(fleet.interval[place])}.",
+            since,
+            place=place,
+            begins=not crowded[place],
+            expected_every_seconds=float(fleet.interval[place]) / 1e6,
+        )
+
+
+def _report_crowd(report: Report, district: str | None, count: int, since: int, silent: int) -> None:
+    scene = report.scene
+    where = place_of(scene, district)
+    report.add(
+        f"{report.rule.name}/{district or 'city'}",
+        f"Most devices are silent: {where}",
+        f"{silent} of {count} devices of {where} have sent nothing since {scene.clock(since)}. One cause is likely: "
+        "power, the network, or the way to the broker.",
+        since,
+        district=district,
+        silent=silent,
+        devices=count,
+    )

@@ -1,0 +1,170 @@
+"""The process: pass after pass, of one process only, each stored in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.resources
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import asyncpg
+import structlog
+
+from alerts.evaluate import Evaluator, muffle
+from alerts.finding import Find, Finding
+from alerts.metrics import AlertMetrics
+from alerts.options import AlertOptions
+from alerts.scene import Scene
+from alerts.states import by_fingerprint, plan
+from sensors.catalogue import Catalogue
+from sensors.rules import Rule, read_rules
+from sensors.times import from_microseconds
+from storage.alert_inputs import read_fleet
+from storage.alert_rules import list_rules, list_windows, put_builtin_rules
+from storage.alert_states import forget_alerts, load_active, store_states, take_turn
+from storage.catalogue import load_catalogue
+from storage.database import connect, read_edition
+from storage.deadline import deadline
+from storage.errors import StorageError, classify
+
+_FORGET_SECONDS = 3600.0
+log = structlog.get_logger("alerts")
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def builtin_rules() -> tuple[Rule, ...]:
+    """Return the rules that come with us."""
+    name = "limits.toml"
+    return read_rules(importlib.resources.files("alerts").joinpath(f"data/{name}").read_bytes(), name)
+
+
+class Readiness(NamedTuple):
+    """Whether pass follows pass, and a sentence that says what keeps them."""
+
+    is_ready: bool
+    sentence: str
+
+
+class Alerts:
+    """Evaluates rules, and what else is found, by kind of rule in ``finds``; keeps the alerts of it.
+
+    What a pass has made is there after its commit, and not before: one that is killed is as if it had not begun.
+    """
+
+    def __init__(
+        self,
+        options: AlertOptions,
+        metrics: AlertMetrics | None = None,
+        finds: Mapping[str, Find] | None = None,
+        clock: Callable[[], int] = _now,
+    ) -> None:
+        self.options = options
+        self.metrics = metrics or AlertMetrics()
+        self._finds = finds or {}
+        self._clock = clock
+        self._evaluator = Evaluator()
+        self._readiness = Readiness(is_ready=False, sentence="the database has not been asked yet")
+
+    def readiness(self) -> Readiness:
+        """Return whether the work goes on."""
+        return self._readiness
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop``; a pass that is under way then is rolled back."""
+        working = asyncio.create_task(self._keep(), name="alerts.passes")
+        stopped = asyncio.create_task(stop.wait(), name="alerts.stop")
+        try:
+            await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (working, stopped):
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await working
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                await self._work()
+            except Exception as error:
+                ours = error if isinstance(error, StorageError) else classify(error)
+                if ours is None:
+                    raise
+                self.metrics.failures.inc()
+                self._readiness = Readiness(is_ready=False, sentence=f"the database is away: {ours}")
+                log.warning("a pass failed; trying again", error=str(ours))
+            await asyncio.sleep(self.options.retry_seconds)
+
+    async def _work(self) -> None:
+        """Do pass after pass on one connection, for as long as the turn is ours; return where it is not."""
+        connection = await connect(self.options.database_url, application="alatau-alert")
+        try:
+            async with deadline(connection, self.options.within_seconds):
+                edition = await read_edition(connection)
+                if not edition.is_current:
+                    sentence = f"the schema is at revision {edition.revision}, which is not ours; run: alatau migrate"
+                    self._readiness = Readiness(is_ready=False, sentence=sentence)
+                    return
+                if not await take_turn(connection):
+                    self._readiness = Readiness(
+                        is_ready=True, sentence="waiting: another process has the turn"
+                    )
+                    return
+                await put_builtin_rules(connection, builtin_rules())
+            forget_at = 0.0
+            while True:
+                began = time.monotonic()
+                async with deadline(connection, self.options.within_seconds):
+                    await self.once(connection)
+                    if began >= forget_at:
+                        await forget_alerts(connection, self._clock(), keep=self.options.keep)
+                        forget_at = began + _FORGET_SECONDS
+                took = time.monotonic() - began
+                self.metrics.pass_seconds.observe(took)
+                self.metrics.last_pass.set(time.time())
+                await asyncio.sleep(max(0.0, self.options.every_seconds - took))
+        finally:
+            # A transaction under way ends with its connection, and so does the turn.
+            connection.terminate()
+
+    async def once(self, connection: asyncpg.Connection) -> None:
+        """Do one pass."""
+        now = self._clock()
+        stored = await load_catalogue(connection)
+        if stored is None:
+            self._readiness = Readiness(
+                is_ready=False, sentence="no city is known yet; run: alatau catalog apply"
+            )
+            return
+        findings, blind = await self._find(connection, now, stored[1])
+        async with connection.transaction():
+            active = await load_active(connection, now, lock=True)
+            made = plan(active, findings, now, blind)
+            await store_states(connection, made.new, made.changes, now)
+        self.metrics.count_steps(made.new, made.changes)
+        self.metrics.count_active(await load_active(connection, now, lock=False))
+        self.metrics.blind.set(len(blind))
+        failing = f"; can't evaluate {', '.join(sorted(blind))}" if blind else ""
+        self._readiness = Readiness(is_ready=not blind, sentence=f"watching{failing}")
+
+    async def _find(
+        self, connection: asyncpg.Connection, now: int, catalogue: Catalogue
+    ) -> tuple[list[Finding], set[str]]:
+        """Return all that holds now, and what could not be evaluated."""
+        active = await load_active(connection, now, lock=False)
+        scene = Scene(now, catalogue, await read_fleet(connection, catalogue), by_fingerprint(active))
+        windows = await list_windows(connection, from_microseconds(now))
+        result = await self._evaluator.evaluate(connection, await list_rules(connection), windows, scene)
+        for kind, find in self._finds.items():
+            try:
+                result.findings.extend(muffle(await find(connection, now), windows, now))
+            except asyncpg.PostgresError as error:
+                if connection.is_closed():
+                    raise
+                log.warning("a search can't be made", search=kind, error=str(error))
+                result.blind.add(kind)
+        return result.findings, result.blind

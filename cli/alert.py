@@ -1,0 +1,43 @@
+"""``alert``: the process that keeps alerts."""
+
+from __future__ import annotations
+
+import typer
+
+from alerts.options import AlertOptions
+from alerts.service import Alerts
+from cli.connections import database_url
+from cli.process import configure_logs, configure_metrics, run_until_stopped
+from cli.settings import load_settings
+from cli.status import Status, run_with_status, status_server
+from storage.database import ALERTS_ROLE
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(rich_help_panel="Services")(alert)
+
+
+def alert() -> None:
+    """Look every ten seconds what is wrong in the city, and keep the alerts of it, until stopped.
+
+    [dim]Examples:[/]
+      alatau alert
+      ALATAU_ALERTS_PORT=8191 alatau alert
+    """
+    configure_logs()
+    configure_metrics()
+    settings = load_settings()
+    service = Alerts(AlertOptions(database_url(settings, ALERTS_ROLE)))
+    server = status_server(status_of(service), settings.alerts_host, settings.alerts_port)
+    run_until_stopped(lambda stop: run_with_status(service.run, stop, server))
+
+
+def status_of(service: Alerts) -> Status:
+    """Return what the process says of itself."""
+
+    def readiness() -> dict[str, object]:
+        is_ready, sentence = service.readiness()
+        return {"ready": is_ready, "state": sentence}
+
+    return Status(service.metrics.registry, readiness)
