@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from alerts.scene import Report, Scene, beyond
+from alerts.scene import Report, Scene, beyond, metric_of
 from alerts.words import number, quantity, span
 from sensors.rules import Aggregate, Limited, Ratio, Silence, Threshold
 from sensors.times import parse_duration
@@ -26,12 +26,12 @@ _WORDS = {"avg": "mean", "median": "median", "min": "least", "max": "greatest", 
 
 def threshold(report: Report, definition: Threshold) -> None:
     """Report values beyond the limit."""
-    scene, metric = report.scene, report.metric(definition.metric)
+    scene = report.scene
     places = scene.chosen(definition, tuple(kind.name for kind in scene.kinds(definition)))
     values, times = scene.fleet.latest(definition.metric)
     side = _side(definition)
     for place, value, begins, since in _cases(report, definition, places, values[places], times[places]):
-        device = scene.fleet.device[place]
+        device, metric = scene.fleet.device[place], report.metric(definition.metric, place)
         report.add(
             report.about(place),
             f"{metric.title} {side} {quantity(definition.limit, metric)}: {device}",
@@ -50,7 +50,6 @@ def threshold(report: Report, definition: Threshold) -> None:
 def ratio(report: Report, definition: Ratio) -> None:
     """Report one metric divided by another, where that is beyond the limit."""
     scene = report.scene
-    top, bottom = report.metric(definition.metric), report.metric(definition.to)
     kinds = scene.kinds(definition, definition.to)
     places = scene.chosen(definition, tuple(kind.name for kind in kinds))
     over, over_at = (column[places] for column in scene.fleet.latest(definition.metric))
@@ -62,6 +61,7 @@ def ratio(report: Report, definition: Ratio) -> None:
         report, definition, places, values, np.minimum(over_at, under_at)
     ):
         device = scene.fleet.device[place]
+        top, bottom = (report.metric(name, place) for name in (definition.metric, definition.to))
         report.add(
             report.about(place),
             f"{top.title} against {bottom.title}: {device}",
@@ -99,9 +99,10 @@ def _side(definition: Limited) -> str:
 
 def aggregate(report: Report, definition: Aggregate) -> None:
     """Report districts, or the city, whose devices of a kind are beyond the limit together."""
-    scene, metric = report.scene, report.metric(definition.metric)
+    scene = report.scene
     values, times = scene.fleet.latest(definition.metric)
     for kind in scene.kinds(definition):
+        metric = metric_of(kind, definition.metric)
         places = scene.chosen(definition, (kind.name,))
         places = places[~np.isnan(values[places])]
         places = places[scene.is_fresh(places, times[places])]

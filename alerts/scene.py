@@ -138,9 +138,14 @@ class Report:
             )
         )
 
-    def metric(self, name: str) -> Metric:
-        """Return a metric by name."""
-        return self.scene.catalogue.metric_of[name]
+    def metric(self, name: str, place: int) -> Metric:
+        """Return a metric as a device's kind has it, by its place."""
+        return metric_of(self.scene.catalogue.kind_of[str(self.scene.fleet.kind[place])], name)
+
+
+def metric_of(kind: Kind, name: str) -> Metric:
+    """Return a metric as a kind has it; another may call it otherwise."""
+    return kind.metrics[kind.index[name]]
 
 
 def beyond(

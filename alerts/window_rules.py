@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from alerts.latest_rules import place_of
-from alerts.scene import Report
+from alerts.scene import Report, metric_of
 from alerts.words import quantity, span
 from sensors.kinds import Kind
 from sensors.rules import Exceedance, Frozen, Rate
@@ -22,9 +22,10 @@ _VALID = 0.75
 
 async def rate(report: Report, definition: Rate, connection: Connection) -> None:
     """Report values that have risen or fallen too fast."""
-    scene, metric = report.scene, report.metric(definition.metric)
+    scene = report.scene
     within = parse_duration(definition.within)
     for kind in scene.kinds(definition):
+        metric = metric_of(kind, definition.metric)
         course = await read_course(connection, kind, metric.name, scene.now - within, scene.now + 1)
         change = course.last - course.first
         hit = change > definition.rise if definition.rise is not None else -change > (definition.fall or 0.0)
@@ -61,10 +62,11 @@ def _within(report: Report, kind: Kind, numbers: Ints) -> tuple[Ints, Ints]:
 
 async def frozen(report: Report, definition: Frozen, connection: Connection) -> None:
     """Report values that do not move."""
-    scene, metric = report.scene, report.metric(definition.metric)
+    scene = report.scene
     unchanged = parse_duration(definition.unchanged)
     start = (scene.now - unchanged) // _BUCKET * _BUCKET
     for kind in scene.kinds(definition):
+        metric = metric_of(kind, definition.metric)
         spread = await read_spread(connection, kind, metric.name, start, scene.now)
         same = (spread.low == spread.high) & ~np.isin(spread.low, definition.ignore)
         same &= (spread.count >= _LEAST_READINGS) & (scene.now - spread.first_at >= _NEARLY * unchanged)
@@ -106,13 +108,15 @@ async def exceedance(report: Report, definition: Exceedance, connection: Connect
             rows, places, width = rows[valid], places[valid], width[valid]
         if definition.per == "device":
             minutes = excess.above[rows] * width / (60 * SECOND)
-            _devices(report, definition, places, excess.mean[rows], minutes)
+            _devices(report, definition, kind, places, excess.mean[rows], minutes)
         else:
             _districts(report, definition, kind, places, excess.mean[rows])
 
 
-def _devices(report: Report, definition: Exceedance, places: Ints, means: Floats, minutes: Floats) -> None:
-    scene, metric = report.scene, report.metric(definition.metric)
+def _devices(
+    report: Report, definition: Exceedance, kind: Kind, places: Ints, means: Floats, minutes: Floats
+) -> None:
+    scene, metric = report.scene, metric_of(kind, definition.metric)
     within, limit = parse_duration(definition.within), quantity(definition.above, metric)
     allowed = definition.minutes
     hit = means > definition.above if allowed is None else minutes > allowed
@@ -141,7 +145,7 @@ def _devices(report: Report, definition: Exceedance, places: Ints, means: Floats
 
 
 def _districts(report: Report, definition: Exceedance, kind: Kind, places: Ints, means: Floats) -> None:
-    scene, metric = report.scene, report.metric(definition.metric)
+    scene, metric = report.scene, metric_of(kind, definition.metric)
     within, limit = parse_duration(definition.within), quantity(definition.above, metric)
     districts = scene.fleet.district[places]
     for name in np.unique(districts).tolist():

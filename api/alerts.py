@@ -15,6 +15,7 @@ from api.access import Api, Asking, act
 from api.alert_shape import AlertAnswer, AlertWithHistory, alert_shape, step_shape
 from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
+from api.description import problem
 from api.devices import Text
 from api.members import ANSWER, Next
 from api.parameters import require_devices, require_known, split_list
@@ -111,7 +112,7 @@ async def get_alert(number: _Number, api: Api) -> Response:
         return answer(await _with_history(connection, number, api))
 
 
-@router.post("/{number}/acknowledge", response_model=AlertWithHistory)
+@router.post("/{number}/acknowledge", response_model=AlertWithHistory, responses={409: problem(409)})
 async def post_acknowledgement(
     request: Request, number: _Number, body: AcknowledgeBody, api: Api, caller: Asking
 ) -> Response:

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from starlette_compress import CompressMiddleware, add_compress_type
 
 from api import (
+    alert_rules,
     alerts,
     api_keys,
     audit,
@@ -31,6 +32,7 @@ from api import (
     health,
     heatmap,
     latest,
+    maintenance_windows,
     oidc,
     problems,
     quality,
@@ -95,6 +97,8 @@ _ROLES: dict[ModuleType, tuple[Role, Role]] = {
     dead_letters: (Role.OPERATOR, Role.OPERATOR),
     gaps: (Role.ANALYST, Role.OPERATOR),
     alerts: (Role.VIEWER, Role.OPERATOR),
+    alert_rules: (Role.VIEWER, Role.ADMIN),
+    maintenance_windows: (Role.VIEWER, Role.OPERATOR),
     api_keys: (Role.ADMIN, Role.ADMIN),
     users: (Role.ADMIN, Role.ADMIN),
     audit: (Role.ADMIN, Role.ADMIN),

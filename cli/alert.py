@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from alerts.options import AlertOptions
 from alerts.service import Alerts
+from cli.alert_table import show_alerts
 from cli.connections import database_url
 from cli.process import configure_logs, configure_metrics, run_until_stopped
 from cli.settings import load_settings
@@ -18,16 +21,25 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Services")(alert)
 
 
-def alert() -> None:
+def alert(
+    status: Annotated[bool, typer.Option("--status", help="Show what is wrong now, and end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --status: as a JSON array.")] = False,
+) -> None:
     """Look every ten seconds what is wrong in the city, and keep the alerts of it, until stopped.
 
     [dim]Examples:[/]
       alatau alert
+      alatau alert --status
       ALATAU_ALERTS_PORT=8191 alatau alert
     """
+    settings = load_settings()
+    if status:
+        show_alerts(settings, as_json=as_json)
+        return
+    if as_json:
+        raise typer.BadParameter("--json goes with --status")
     configure_logs()
     configure_metrics()
-    settings = load_settings()
     service = Alerts(AlertOptions(database_url(settings, ALERTS_ROLE)))
     server = status_server(status_of(service), settings.alerts_host, settings.alerts_port)
     run_until_stopped(lambda stop: run_with_status(service.run, stop, server))

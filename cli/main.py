@@ -31,6 +31,7 @@ COMMANDS = {
     "dead-letters": "administration",
     "device": "devices",
     "batch": "batches",
+    "rule": "rules",
     "key": "keys",
     "user": "users",
     "pki": "pki",

@@ -279,10 +279,8 @@ def _check_metric(definition: OfMetric, where: str, catalogue: Catalogue) -> Non
         _check_names(f"{where}: kind", [definition.kind], catalogue.kind_of)
     kinds = [catalogue.kind_of[definition.kind]] if definition.kind else catalogue.kinds
     if not any(all(metric in kind.index for metric in metrics) for kind in kinds):
-        of = definition.kind or "no kind"
-        raise RuleError(
-            f"{where}: {of} does not measure {' and '.join(metrics)}; GET /api/v1/kinds lists what does"
-        )
+        of = f"{definition.kind} does not measure" if definition.kind else "no kind measures"
+        raise RuleError(f"{where}: {of} {' and '.join(metrics)}; GET /api/v1/kinds lists what each measures")
 
 
 def _check_limits(definition: Limited, where: str) -> None:

@@ -22,7 +22,7 @@ NEEDED = {
     Role.VIEWER: {
         *("GET /districts", "GET /kinds", "GET /metrics", "GET /devices", "GET /devices/{device}"),
         *("GET /latest", "GET /series", "GET /top", "GET /heatmap", "GET /quality"),
-        *("GET /alerts", "GET /alerts/{number}"),
+        *("GET /alerts", "GET /alerts/{number}", "GET /rules", "GET /maintenance-windows"),
         *("GET /session", "DELETE /session", "POST /session/password"),
     },
     Role.ANALYST: {
@@ -34,9 +34,11 @@ NEEDED = {
         *("GET /batches", "POST /batches", "DELETE /batches/{batch}"),
         *(f"POST /devices/{{device}}/{change}" for change in ("disable", "enable", "secret")),
         "POST /alerts/{number}/acknowledge",
+        *("POST /maintenance-windows", "DELETE /maintenance-windows/{number}"),
         *("POST /corrections", "GET /dead-letters", "GET /dead-letters/{number}"),
     },
     Role.ADMIN: {
+        *("POST /rules", "PUT /rules/{name}", "DELETE /rules/{name}"),
         *("GET /keys", "POST /keys", "DELETE /keys/{prefix}", "GET /audit"),
         *("GET /users", "POST /users", "DELETE /users/{name}"),
         *(f"POST /users/{{name}}/{change}" for change in ("disable", "enable", "password", "role")),

@@ -22,6 +22,7 @@ from api.app import ApiOptions, create_app
 from api.options import ExportOptions
 from sensors.checks import Reason
 from sensors.times import to_microseconds
+from storage.alert_rules import add_window
 from storage.api_keys import Role, Scope, generate_key, prefix_of, store_key
 from storage.claims import add_batch
 from storage.corrections import Correction, Rescale, correct
@@ -75,6 +76,8 @@ OTHERS: list[tuple[str, dict[str, str]]] = [
     ("corrections", {}),
     ("exports", {}),
     ("batches", {}),
+    ("rules", {}),
+    ("maintenance-windows", {}),
 ]
 OF_A_DEVICE = ("latest", "readings", "quality", "dead-letters", "gaps", "corrections")
 OF_A_METRIC = ("series", "top", "heatmap")
@@ -145,6 +148,10 @@ async def _one_of_each(city: City) -> dict[str, int]:
         )
         place, token = (device.kind, device.district), Credential(b"salt", b"hash", 101)
         await add_batch(city.owner, f"for-{device.id}", place, 1, dt.timedelta(days=1), token, "test")
+        window = (NOW, NOW + dt.timedelta(hours=1))
+        await add_window(
+            city.owner, *window, device=device.id, district=None, kind=None, reason="test", created_by="test"
+        )
     found = [of_device(d.id, d.kind, d.district, METRIC[d.kind]) for d in DEVICES]
     await passed(city.owner, found)
     await insert_letters(city.ingest, [DeadLetter(now, "no/device", b"{}", Reason.NO_METRICS, "empty")])
