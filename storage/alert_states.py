@@ -137,11 +137,13 @@ async def store_states(
                            SELECT count(*) FROM alatau.alert o
                            WHERE o.fingerprint = g.fingerprint AND o.since > $2 - interval '30 days'
                                  AND o.fired_at IS NOT NULL)) || c.evidence
-                FROM jsonb_to_recordset($1::jsonb) AS g (
+                FROM ROWS FROM (jsonb_to_recordset($1::jsonb) AS (
                     fingerprint text, rule text, kind_of_rule text, device text, district text, kind text, metric text,
-                    state text, content jsonb)
+                    state text, content jsonb)) WITH ORDINALITY AS g (
+                    fingerprint, rule, kind_of_rule, device, district, kind, metric, state, content, place)
                 CROSS JOIN LATERAL jsonb_to_record(g.content) AS c ({_CONTENT})
                 LEFT JOIN alatau.alert_rule r ON r.name = g.rule LEFT JOIN alatau.device d ON d.id = g.device
+                ORDER BY g.place
                 RETURNING id, state, value, sentence
             )
             INSERT INTO alatau.alert_event (alert_id, time, state, value, sentence)
