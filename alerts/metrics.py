@@ -27,7 +27,12 @@ class AlertMetrics:
             "When the last pass succeeded, Unix time.",
             registry=self.registry,
         )
-        self.failures = Counter("alatau_alerts_pass_failures", "Passes that failed.", registry=self.registry)
+        self.failures = Counter(
+            "alatau_alerts_failures",
+            "Times that a part of the process failed.",
+            ["part"],
+            registry=self.registry,
+        )
         self.blind = Gauge(
             "alatau_alerts_evaluations_failing",
             "Rules and searches that the last pass could not evaluate.",

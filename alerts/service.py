@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.resources
 import time
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import asyncpg
 import structlog
@@ -30,6 +29,7 @@ from storage.deadline import deadline
 from storage.errors import StorageError, classify
 
 _FORGET_SECONDS = 3600.0
+_PASSES = "passes"
 log = structlog.get_logger("alerts")
 
 
@@ -50,6 +50,19 @@ class Readiness(NamedTuple):
     sentence: str
 
 
+class Beside(Protocol):
+    """Work that goes on beside the passes until it is cancelled; after an error of the database it is run anew."""
+
+    @property
+    def name(self) -> str:
+        """Names it in logs and metrics."""
+        ...
+
+    async def run(self) -> None:
+        """Work for ever; ends by cancellation or by an error."""
+        ...
+
+
 class Alerts:
     """Evaluates rules, and what else is found, by kind of rule in ``finds``; keeps the alerts of it.
 
@@ -61,6 +74,7 @@ class Alerts:
         options: AlertOptions,
         metrics: AlertMetrics | None = None,
         finds: Mapping[str, Find] | None = None,
+        beside: Sequence[Beside] = (),
         clock: Callable[[], int] = _now,
     ) -> None:
         self.options = options
@@ -68,42 +82,49 @@ class Alerts:
         self._finds = finds or {}
         self._clock = clock
         self._evaluator = Evaluator()
+        self._beside = beside
+        self._failing: dict[str, str] = {}  # by part, what it failed with
         self._readiness = Readiness(is_ready=False, sentence="the database has not been asked yet")
 
     def readiness(self) -> Readiness:
         """Return whether the work goes on."""
-        return self._readiness
+        failing = [f"{name}: {error}" for name, error in self._failing.items()]
+        return Readiness(is_ready=False, sentence="; ".join(failing)) if failing else self._readiness
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop``; a pass that is under way then is rolled back."""
-        working = asyncio.create_task(self._keep(), name="alerts.passes")
-        stopped = asyncio.create_task(stop.wait(), name="alerts.stop")
-        try:
-            await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (working, stopped):
+        async with asyncio.TaskGroup() as group:
+            parts = {_PASSES: self._work, **{part.name: part.run for part in self._beside}}
+            tasks = [
+                group.create_task(self._keep(name, run), name=f"alerts.{name}") for name, run in parts.items()
+            ]
+            log.info("watching", parts=list(parts))
+            await stop.wait()
+            log.info("stopping")
+            for task in tasks:
                 task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await working
 
-    async def _keep(self) -> None:
+    async def _keep(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await self._work()
+                await run()
             except Exception as error:
                 ours = error if isinstance(error, StorageError) else classify(error)
                 if ours is None:
                     raise
-                self.metrics.failures.inc()
-                self._readiness = Readiness(is_ready=False, sentence=f"the database is away: {ours}")
-                log.warning("a pass failed; trying again", error=str(ours))
+                self.metrics.failures.labels(name).inc()
+                self._failing[name] = f"the database is away: {ours}"
+                log.warning("a part failed; starting it again", part=name, error=str(ours))
             await asyncio.sleep(self.options.retry_seconds)
+            if name != _PASSES:  # which are well again when the database has answered
+                self._failing.pop(name, None)
 
     async def _work(self) -> None:
         """Do pass after pass on one connection, for as long as the turn is ours; return where it is not."""
         connection = await connect(self.options.database_url, application="alatau-alert")
         try:
             async with deadline(connection, self.options.within_seconds):
+                self._failing.pop(_PASSES, None)
                 edition = await read_edition(connection)
                 if not edition.is_current:
                     sentence = f"the schema is at revision {edition.revision}, which is not ours; run: alatau migrate"

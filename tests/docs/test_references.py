@@ -7,6 +7,7 @@ import re
 import pytest
 from prometheus_client import CollectorRegistry
 
+from alerts.metrics import AlertMetrics
 from api.problems import ProblemType
 from api.telemetry import ApiMetrics
 from cli.settings import setting_descriptions
@@ -73,6 +74,11 @@ def test_every_metric_of_the_api_is_explained_and_no_other() -> None:
 def test_every_metric_of_maintenance_is_explained_and_no_other() -> None:
     metrics = [family.name for family in MaintenanceMetrics().registry.collect()]
     assert sorted(_explained("Metrics of maintenance")) == sorted(metrics)
+
+
+def test_every_metric_of_alerts_is_explained_and_no_other() -> None:
+    metrics = [family.name for family in AlertMetrics().registry.collect()]
+    assert sorted(_explained("Metrics of alerts")) == sorted(metrics)
 
 
 def test_every_problem_of_the_api_is_explained_and_no_other() -> None:
