@@ -89,10 +89,12 @@ async def load_active(connection: Connection, now: int, *, lock: bool) -> list[A
         f"""
         SELECT a.id, a.fingerprint, r.name AS rule, a.kind_of_rule, a.severity, a.state, a.sentence, a.value, a.since,
                a.changed_at, a.gone_since, round(a.clear_seconds * 1e6)::bigint AS clear,
-               (SELECT count(*) FROM alatau.alert o
-                WHERE o.fingerprint = a.fingerprint AND o.since > $1::timestamptz - interval '1 day'
-                      AND o.fired_at IS NOT NULL AND o.state = 'resolved') AS ended
+               COALESCE(o.ended, 0) AS ended
         FROM alatau.alert a LEFT JOIN alatau.alert_rule r ON r.id = a.rule_id
+        LEFT JOIN (
+            SELECT fingerprint, count(*) AS ended FROM alatau.alert
+            WHERE state = 'resolved' AND resolved_at > $1::timestamptz - interval '1 day' AND fired_at IS NOT NULL
+            GROUP BY fingerprint) o ON o.fingerprint = a.fingerprint
         WHERE a.state <> 'resolved' {"FOR UPDATE OF a" if lock else ""}
         """,
         from_microseconds(now),

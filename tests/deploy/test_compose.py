@@ -51,7 +51,16 @@ def test_the_file_is_valid_by_the_compose_specification() -> None:
 
 
 def test_the_services_are_those_of_the_city() -> None:
-    assert set(SERVICES) == {"database", "broker", "migrate", "ingest", "api", "maintain", "simulate"}
+    assert set(SERVICES) == {
+        "database",
+        "broker",
+        "migrate",
+        "ingest",
+        "api",
+        "maintain",
+        "alert",
+        "simulate",
+    }
 
 
 @pytest.mark.parametrize("words", our_commands(), ids=" ".join)
@@ -157,7 +166,7 @@ def test_every_port_is_published_on_loopback_only() -> None:
     published = [
         port for name, service in SERVICES.items() for port in service.get("ports", []) if name != "broker"
     ]
-    assert len(published) == 4
+    assert len(published) == 5
     assert all(re.fullmatch(r"127\.0\.0\.1:\$\{ALATAU_\w+_PORT:-\d+\}:\d+", port) for port in published)
 
 
@@ -198,7 +207,7 @@ def test_each_service_has_time_to_stop_and_comes_back() -> None:
 
 
 def test_each_service_waits_for_what_it_needs() -> None:
-    for name in ("database", "broker", "ingest", "api", "maintain"):
+    for name in ("database", "broker", "ingest", "api", "maintain", "alert"):
         assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
     for service in SERVICES.values():
         for needed, how in service.get("depends_on", {}).items():

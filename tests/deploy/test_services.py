@@ -47,6 +47,7 @@ class Ports:
     ingest: int
     api: int
     maintenance: int
+    alerts: int
 
     def moved(self, text: str) -> str:
         """Return a text of the file with the services' places as they are here."""
@@ -56,6 +57,7 @@ class Ports:
             ("8001", str(self.ingest)),
             ("8000", str(self.api)),
             ("8090", str(self.maintenance)),
+            ("8091", str(self.alerts)),
             ("0.0.0.0", "127.0.0.1"),  # noqa: S104 - not to be listened on
         ):
             text = text.replace(there, here)
@@ -122,7 +124,7 @@ def directory() -> Iterator[pathlib.Path]:
 @pytest.fixture(scope="module")
 async def composed(servers: Servers, directory: pathlib.Path) -> AsyncIterator[Composed]:
     """A database and a broker, prepared by the ``migrate`` service."""
-    ports = Ports(*(free_port() for _ in range(6)))
+    ports = Ports(*(free_port() for _ in range(7)))
     key = generate_key()
     secrets = {name: f"{AWKWARD}{name}" for name in required_variables()} | {"ALATAU_API_KEY": key}
     composed = Composed(ports, key, directory, compose({**secrets, "SIMULATED_DEVICES": "52"})["services"])
@@ -173,11 +175,13 @@ async def test_readings_flow_from_the_simulated_city_to_the_api(composed: Compos
                 await asyncio.sleep(0.1)
 
 
-async def test_maintenance_is_well_by_its_own_health_check(composed: Composed) -> None:
+async def test_maintenance_and_alerts_are_well_by_their_own_health_checks(composed: Composed) -> None:
     assert composed.health("maintain") != 0
-    with composed.running("maintain"):
+    assert composed.health("alert") != 0
+    with composed.running("maintain"), composed.running("alert"):
         await until_ready(composed.ports.maintenance)
-        assert composed.health("maintain") == 0
+        await until_ready(composed.ports.alerts)
+        assert composed.health("maintain") == composed.health("alert") == 0
 
 
 def test_metrics_have_no_series_of_when_they_were_made(composed: Composed) -> None:
