@@ -189,7 +189,7 @@ async def forget_alerts(connection: Connection, now: int, *, keep: dt.timedelta)
     status = await connection.execute(
         """
         DELETE FROM alatau.alert WHERE state = 'resolved'
-        AND resolved_at < $1 - CASE WHEN fired_at IS NULL THEN interval '1 day' ELSE $2::interval END
+        AND resolved_at < $1::timestamptz - CASE WHEN fired_at IS NULL THEN interval '1 day' ELSE $2::interval END
         """,
         from_microseconds(now),
         keep,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime as dt
 import os
 import pathlib
@@ -23,8 +24,10 @@ from cli.status import status_app
 from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
 from sensors.rules import Rule, RuleKind
+from sensors.times import DAY
 from stack.ports import free_port
 from storage.alert_rules import Origin, delete_rule, put_rule
+from storage.alert_states import forget_alerts
 from storage.alerts import (
     ALERTS_CHANNEL,
     AlertFilter,
@@ -192,6 +195,20 @@ async def test_it_counts_how_often_it_was_so(clean: City) -> None:
     assert (first.evidence["times_in_30_days"], newest.evidence["times_in_30_days"]) == (0, 1)
 
 
+async def test_what_is_long_over_is_forgotten_and_what_never_counted_after_a_day(clean: City) -> None:
+    searched, clock = Searched(), Clock()
+    service = Alerts(quick(""), finds={"anomaly": searched}, clock=clock)
+    brief = dataclasses.replace(PATTERN, fingerprint="brief", device="air-2", since=NOON, hold=60 * MINUTE)
+    async with reading(clean.database.alerts_url) as connection:
+        for findings in ([PATTERN, brief], []):
+            searched.findings = findings
+            await service.once(connection)
+        for days, left in ((0.9, 2), (1.1, 1), (399, 1), (401, 0)):
+            now = NOON + round(days * DAY)
+            await forget_alerts(connection, now, keep=service.options.keep)
+            assert len(await states(clean)) == left, days
+
+
 async def test_one_of_two_works_and_the_other_takes_its_place(clean: City) -> None:
     url = clean.database.alerts_url
     first, second = Alerts(quick(url)), Alerts(quick(url))
@@ -210,9 +227,14 @@ async def test_its_status_says_how_it_fares(clean: City) -> None:
                 await asyncio.sleep(0.01)
         assert (await client.get("/readyz")).json() == {"ready": True, "state": "watching"}
         assert (await client.get("/healthz")).json() == {"status": "ok"}
-        metrics = (await client.get("/metrics")).text
+        # Not before a pass has come to its end, with what it does once an hour.
+        metrics = ""
+        async with asyncio.timeout(15):
+            while "alatau_alerts_pass_seconds_count 2.0" not in metrics:
+                metrics = (await client.get("/metrics")).text
+                await asyncio.sleep(0.01)
         assert 'alatau_alerts_active{severity="warning",state="firing"} 0.0' in metrics
-        assert "alatau_alerts_pass_seconds_count" in metrics
+        assert "alatau_alerts_failures_total{" not in metrics
     rules = await clean.owner.fetchval("SELECT count(*) FROM alatau.alert_rule WHERE origin = 'builtin'")
     assert rules == 12
 
