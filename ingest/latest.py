@@ -17,6 +17,7 @@ from storage.dead_letters import trim_letters
 from storage.deadline import deadline
 from storage.errors import classify
 from storage.latest import flush_latest, heal_latest
+from storage.latest_changes import announce_latest
 from storage.sequences import trim_gaps
 
 _TRIM_EVERY_SECONDS = 600.0
@@ -62,6 +63,9 @@ class LatestFlusher:
             async with deadline(connection, _DEADLINE_SECONDS):
                 for batches in pending.values():
                     await flush_latest(connection, batches)
+                if pending:
+                    # Here, and not with each cut: the commits of those who notify queue behind one lock.
+                    await announce_latest(connection)
             await self._trim(connection)
         except Exception as error:
             if classify(error) is None:

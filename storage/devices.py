@@ -232,6 +232,14 @@ _ACCOUNTS_OF_DEVICES = """
 """
 
 
+async def places_of(connection: Connection, devices: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return kind and district of those of the devices that there are."""
+    rows = await connection.fetch(
+        "SELECT id, kind, district FROM alatau.device WHERE id = ANY($1::text[])", devices
+    )
+    return {row["id"]: (row["kind"], row["district"]) for row in rows}
+
+
 async def load_credentials(connection: Connection) -> dict[str, Credential]:
     """Return the stored passwords of devices, by user name at the broker; only the owner's role may."""
     rows = await connection.fetch(

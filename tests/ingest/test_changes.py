@@ -15,6 +15,8 @@ from benchmarks.load import Load
 from broker.accounts import Service
 from ingest.arrivals import Arrivals
 from ingest.intake import Cut
+from ingest.latest import LatestFlusher
+from ingest.metrics import IngestMetrics
 from ingest.routes import Routes
 from sensors.catalogue import Catalogue, build_catalogue, parse_city_file, validate_device
 from sensors.checks import TimeWindow
@@ -26,6 +28,7 @@ from storage.catalogue import apply_city_file
 from storage.database import connect
 from storage.devices import register_devices
 from storage.latest import flush_latest
+from storage.latest_changes import LATEST_CHANNEL
 from storage.writer import Batch, Written, write
 from tests.ingest.conftest import Rig
 from tests.ingest.test_kills import expect_all_stored, publishing, register
@@ -78,6 +81,23 @@ async def test_rows_of_two_catalogues_are_written_in_one_transaction(rig: Rig) -
         await flush_latest(rig.connection, [batch])
     rows = await rig.rows(device)
     assert [(row["pm1"], row["of_two"]) for row in rows] == [(1, 2), (1, None), (2, 2)]
+
+
+async def test_one_notification_tells_of_all_that_was_merged(rig: Rig) -> None:
+    heard: list[object] = []
+    await rig.connection.add_listener(LATEST_CHANNEL, lambda *_: heard.append(1))
+    flusher = LatestFlusher(rig.options(), IngestMetrics(), time.monotonic)
+    for kind in (rig.catalogue.kind_of[name] for name in ("air_quality", "noise")):
+        number = await rig.number_of(await rig.add_device(kind.name))
+        devices, times = np.array([number, number], dtype=np.int32), np.array([NOW, NOW + 1], dtype=np.int64)
+        batch = ReadingBatch(kind, devices, times, times, np.ones((2, len(kind.columns))))
+        await write(rig.connection, Batch([batch]))
+        flusher.add([batch])
+    await flusher.flush()
+    await flusher.flush()  # nothing is new
+    await flusher.close()
+    await rig.connection.fetchval("SELECT 1")  # what was said before is heard with the answer
+    assert heard == [1]
 
 
 async def test_a_device_whose_registration_commits_late_is_found(rig: Rig) -> None:
