@@ -32,19 +32,19 @@ _COOKIE = APIKeyCookie(
     "What changes something also needs X-CSRF-Token, from GET /api/v1/session.",
 )
 _READING = frozenset({"GET", "HEAD"})
+_SHOWN = "alatau.shown"  # the key in the scope of a key, or of a token
 
 
-async def require_caller(
+async def known_caller(
     request: Request,
     whole: Whole,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
     header: Annotated[str | None, Security(_HEADER)],
     _: Annotated[str | None, Security(_COOKIE)],
-) -> AsyncIterator[Caller]:
-    """Give who asks, a key or, where none was sent, the person of a session; it counts to the request's end.
+) -> Caller:
+    """Return who asks, a key or, where none was sent, the person of a session.
 
-    Refuse a request without either, one that another site made of a session, and who asks too often, or too much at
-    once.
+    Refuse a request without either, one that another site made of a session, and who asks too often.
     """
     address = address_of(request)
     take_turn_of_address(request, whole)
@@ -52,9 +52,24 @@ async def require_caller(
     caller = await (
         _caller_of_key(key, address, whole) if key else _caller_of_session(request, address, whole)
     )
+    request.scope[_SHOWN] = key or session_token(request)
     _take(request, whole.rates.of_keys, caller.id, caller.what)
     if not caller.is_person:
         whole.auditor.used(caller.id)
+    return caller
+
+
+# Who asks, of what goes on and on: it takes none of the caller's turns.
+Known = Annotated[Caller, Depends(known_caller)]
+
+
+def secret_of(request: Request) -> str:
+    """Return the key, or the token of the session, of a request whose caller is known."""
+    return str(request.scope[_SHOWN])
+
+
+async def require_caller(whole: Whole, caller: Known) -> AsyncIterator[Caller]:
+    """Give who asks; it counts to the request's end. Refuse who asks too much at once."""
     async with whole.turns.take(caller.id) as is_admitted:
         if not is_admitted:
             turns = whole.turns
@@ -86,19 +101,31 @@ def allow(read: Role, write: Role) -> Callable[[Request, Services, Caller], Awai
     """Return the dependency that refuses who may not read, or not change, what some paths are about."""
 
     async def require_role(request: Request, whole: Whole, caller: Asking) -> None:
-        needed = read if request.method in _READING else write
-        if not caller.role.includes(needed):
-            raise refuse(
-                request,
-                whole,
-                caller,
-                f"it takes the role {needed.value}, and this {caller.what} has {caller.role.value}",
-            )
-        for name, valid in (("district", caller.scope.districts), ("kind", caller.scope.kinds)):
-            for value in split_list(request.query_params.getlist(name)):
-                require_in_scope(request, whole, caller, name, value, valid)
+        _require_role(request, whole, caller, read if request.method in _READING else write)
 
     return require_role
+
+
+def allow_lasting(read: Role) -> Callable[[Request, Services, Caller], Awaitable[None]]:
+    """Return the same for paths that are read and whose answers go on and on."""
+
+    async def require_role(request: Request, whole: Whole, caller: Known) -> None:
+        _require_role(request, whole, caller, read)
+
+    return require_role
+
+
+def _require_role(request: Request, whole: Services, caller: Caller, needed: Role) -> None:
+    if not caller.role.includes(needed):
+        raise refuse(
+            request,
+            whole,
+            caller,
+            f"it takes the role {needed.value}, and this {caller.what} has {caller.role.value}",
+        )
+    for name, valid in (("district", caller.scope.districts), ("kind", caller.scope.kinds)):
+        for value in split_list(request.query_params.getlist(name)):
+            require_in_scope(request, whole, caller, name, value, valid)
 
 
 def require_in_scope(

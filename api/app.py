@@ -13,7 +13,7 @@ import structlog
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
-from starlette_compress import CompressMiddleware, add_compress_type
+from starlette_compress import CompressMiddleware, add_compress_type, remove_compress_type
 
 from api import (
     alert_rules,
@@ -32,6 +32,7 @@ from api import (
     health,
     heatmap,
     latest,
+    live,
     maintenance_windows,
     oidc,
     problems,
@@ -43,7 +44,7 @@ from api import (
     top,
     users,
 )
-from api.access import allow
+from api.access import allow, allow_lasting
 from api.auditing import Auditor
 from api.caching import Caching
 from api.claims import Claims
@@ -54,6 +55,9 @@ from api.exchange import Exchange
 from api.export_runner import ExportRunner
 from api.formats import Format
 from api.keys import KeyCache, KeyTurns
+from api.live_guard import LiveGuard
+from api.live_hub import Hub
+from api.live_reader import LiveReader
 from api.oidc_issuer import Issuer
 from api.options import ApiOptions, DeviceAccounts
 from api.password_work import PasswordWork
@@ -134,9 +138,13 @@ def create_app(
         KeyCache(options.key_cache_size, options.key_cache_seconds, time.monotonic) for _ in range(2)
     )
 
+    hub = Hub(options.live, metrics, time.monotonic)
+    guard = LiveGuard(options, hub, database, clock)
+
     def forget() -> None:
         keys.forget()
         sessions_.forget()
+        guard.wake()
 
     endings = Endings(options, database, accounts) if accounts else None
     announced: dict[str, Callable[[], None]] = {KEYS_CHANNEL: forget}
@@ -191,6 +199,12 @@ def create_app(
         if options.claims and accounts and endings
         else None
     )
+    app.state.hub = hub
+    app.state.live = {
+        "live": LiveReader(options, hub, snapshot, clock).run,
+        "live_guard": guard.run,
+        "live_beat": hub.run,
+    }
     app.state.metrics = metrics
     if accounts is not None:
         dismissals = Dismissals(metrics, services.auditor)
@@ -201,6 +215,8 @@ def create_app(
     for format_ in (Format.NDJSON, Format.CSV):
         # What a stream has sent is not kept until the compressor has enough for a block.
         add_compress_type(format_.media_type, streaming=True)
+    # It is written once for many clients, and would be compressed for each of them.
+    remove_compress_type(live.EventStream.media_type)
     # The last is the outermost. Validators are of answers as they are before they are compressed: gzip writes the
     # time into them.
     app.add_middleware(Caching)
@@ -223,6 +239,11 @@ def create_app(
             dependencies=[Depends(allow(read, write)), Depends(problems.refuse_unknown_parameters)],
             responses={422: description.problem(422)},  # in the place of FastAPI's own
         )
+    app.include_router(
+        live.router,
+        dependencies=[Depends(allow_lasting(Role.VIEWER)), Depends(problems.refuse_unknown_parameters)],
+        responses={422: description.problem(422)},
+    )
     description.install(app)
     return app
 
@@ -237,6 +258,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             "database": services.database.run,
             "snapshot": services.snapshot.run,
             "audit": services.auditor.run,
+            **app.state.live,
         }
         if services.exports is not None:
             parts["exports"] = services.exports.run

@@ -65,6 +65,16 @@ _FEATURE: Json = {
         "properties": {"type": "object", "description": "As in JSON, or as the columns of a table."},
     },
 }
+EVENTS = "text/event-stream"
+_EVENT: Json = {
+    "type": "object",
+    "description": "An event; one without data only has an id to be noted, or says when to ask again.",
+    "properties": {
+        "event": {"type": "string", "description": "Its name."},
+        "id": {"type": "string", "description": "To be sent as Last-Event-ID."},
+        "retry": {"type": "integer", "minimum": 0, "description": "Milliseconds."},
+    },
+}
 # What a parameter of this name can be, unless the route itself says so. All are true of Alatau as `up` makes it.
 _EXAMPLES: Mapping[str, Any] = {
     "agg": "avg",
@@ -120,6 +130,7 @@ def _complete(document: Json) -> None:
                     parameter["example"] = _EXAMPLES[parameter["name"]]
             if path.startswith(PREFIX):
                 _complete_responses(path, method, operation, schemas)
+            _describe_events(operation)
             _show_answers(operation, schemas)
             command = _command(path, method, operation, schemas)
             if command:
@@ -151,6 +162,20 @@ def _complete_responses(path: str, method: str, operation: Json, schemas: Json) 
             schema = {"$ref": "#/components/schemas/FeatureCollection"} if format_ is Format.GEOJSON else {}
             content.setdefault(format_.media_type, {"schema": schema})
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _describe_events(operation: Json) -> None:
+    """Let an answer of events say of what form each is, as OpenAPI 3.2 does; it was told that of their data."""
+    for response in operation["responses"].values():
+        events = response.get("content", {}).get(EVENTS)
+        if events is not None:
+            choices = events.pop("schema")["anyOf"]
+            data = {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": {"anyOf": choices},
+            }
+            events["itemSchema"] = {**_EVENT, "properties": {**_EVENT["properties"], "data": data}}
 
 
 def _show_answers(operation: Json, schemas: Json) -> None:

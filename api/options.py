@@ -67,6 +67,22 @@ _PER_KEY, _PER_ADDRESS, _WRONG_KEYS = Rate(200, 2000), Rate(400, 4000), Rate(0.5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """Frozen policy of streams of what happens now."""
+
+    max_clients: int = 1500  # below the connections that there are, so that others find one
+    max_of_one: int = 1000  # of one key or person
+    every_seconds: float = 1.0  # at most one batch in this time
+    poll_seconds: float = 1.5  # in case a notification is lost
+    heartbeat_seconds: float = 15.0
+    recheck_seconds: float = 5.0  # of keys and sessions, in case a notification is lost
+    longest_seconds: float = 3600.0  # of one stream; the client comes again, and goes on where it was
+    max_behind: int = 10  # batches that wait for a client before it is dropped
+    look_back_seconds: float = 30.0  # that a client may have missed and still be given
+    look_back_rows: int = 60_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ApiOptions:
     """Frozen policy of one API process. ``mqtt_url`` and ``mqtt_ca`` are what devices are told to use."""
 
@@ -88,6 +104,7 @@ class ApiOptions:
     max_streams: int = 4  # answers without pages at once; each holds a connection
     max_stream_rows: int = 20_000_000
     stream_timeout_seconds: float = 600.0
+    live: LiveOptions = dataclasses.field(default_factory=LiveOptions)
     exports: ExportOptions | None = None
     claims: ClaimOptions | None = None
     # As many as are answered in the same time as more would be: more at once only hold up those who store readings.

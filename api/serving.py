@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from api.line import Line
 from api.problems import MEDIA_TYPE, ProblemType, problem_document
 from api.telemetry import ApiMetrics
 
@@ -62,6 +63,7 @@ def bounded(limits: ConnectionLimits, metrics: ApiMetrics) -> type[HttpToolsProt
         _head_bytes = 0
         _is_in_head = False
         _address: str | None = None
+        _line: Line | None = None  # of the last request
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -101,6 +103,13 @@ def bounded(limits: ConnectionLimits, metrics: ApiMetrics) -> type[HttpToolsProt
             if self._head is None:
                 self._await_head()
             super().on_message_begin()
+            self._line = Line(self.transport.abort)
+            self._line.put_into(self.scope)
+
+        def shutdown(self) -> None:
+            super().shutdown()
+            if self._line is not None:
+                self._line.close()
 
         def on_header(self, name: bytes, value: bytes) -> None:
             # What follows a body in parts is no part of the head: uvicorn would add it, without bound, to the headers

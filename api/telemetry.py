@@ -68,6 +68,10 @@ class ApiMetrics:
         self._refused = Counter(
             "alatau_api_connections_refused", "Connections ended by a limit.", ["reason"], registry=registry
         )
+        self._live = Gauge("alatau_api_live_clients", "Streams of events that are open.", registry=registry)
+        self._dropped = Counter(
+            "alatau_api_live_dropped", "Streams ended because their client was too slow.", registry=registry
+        )
         self._sign_ins = Counter(
             "alatau_api_oidc_sign_ins", "Attempts to sign in elsewhere.", ["outcome"], registry=registry
         )
@@ -95,6 +99,14 @@ class ApiMetrics:
     def refuse_connection(self, reason: str) -> None:
         """Count one connection that was ended by a limit."""
         self._refused.labels(reason).inc()
+
+    def count_live_clients(self, count: Callable[[], int]) -> None:
+        """Ask ``count`` how many streams are open."""
+        self._live.set_function(count)
+
+    def drop_live_client(self) -> None:
+        """Count a stream whose client was too slow."""
+        self._dropped.inc()
 
     def dismiss(self, why: Why) -> None:
         """Count one whom the broker sent away."""

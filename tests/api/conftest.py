@@ -17,7 +17,7 @@ from fastapi import FastAPI
 
 from api.app import ApiOptions, create_app
 from api.oidc_options import OidcOptions, read_rules
-from api.options import DeviceAccounts
+from api.options import DeviceAccounts, LiveOptions
 from api.rates import Rate
 from api.serving import ConnectionLimits, serving
 from cli.local import LocalStack
@@ -95,7 +95,9 @@ async def listen(app: FastAPI, limits: ConnectionLimits | None = None, **more: A
 
 @pytest.fixture(scope="module")
 def options(city: City) -> ApiOptions:
-    return ApiOptions(city.database.api_url, pool_size=4, retry_seconds=0.02)
+    # A stream ends at once: who asks each path waits for the end of its answer.
+    live = LiveOptions(longest_seconds=0)
+    return ApiOptions(city.database.api_url, pool_size=4, retry_seconds=0.02, live=live)
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ from schemathesis.specs.openapi.checks import (
 from api.app import ApiOptions, create_app
 from api.contract import PREFIX
 from api.description import example_of
-from api.options import ClaimOptions, ExportOptions
+from api.options import ClaimOptions, ExportOptions, LiveOptions
 from sensors.checks import Reason
 from sensors.kinds import DeviceSpec
 from sensors.times import to_microseconds
@@ -93,6 +93,7 @@ def options(city: City, tmp_path_factory: pytest.TempPathFactory) -> ApiOptions:
         exports=exports,
         claims=CLAIMS,
         sign_in=sign_in_options(),
+        live=LiveOptions(longest_seconds=0),
     )
 
 

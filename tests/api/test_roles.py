@@ -21,7 +21,7 @@ from tests.cities import City
 NEEDED = {
     Role.VIEWER: {
         *("GET /districts", "GET /kinds", "GET /metrics", "GET /devices", "GET /devices/{device}"),
-        *("GET /latest", "GET /series", "GET /top", "GET /heatmap", "GET /quality"),
+        *("GET /latest", "GET /stream", "GET /series", "GET /top", "GET /heatmap", "GET /quality"),
         *("GET /alerts", "GET /alerts/{number}", "GET /rules", "GET /maintenance-windows"),
         *("GET /session", "DELETE /session", "POST /session/password"),
     },

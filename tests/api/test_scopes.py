@@ -78,6 +78,7 @@ OTHERS: list[tuple[str, dict[str, str]]] = [
     ("batches", {}),
     ("rules", {}),
     ("maintenance-windows", {}),
+    ("stream", {}),  # which is told nothing here: tests/api/test_stream.py
 ]
 OF_A_DEVICE = ("latest", "readings", "quality", "dead-letters", "gaps", "corrections")
 OF_A_METRIC = ("series", "top", "heatmap")
