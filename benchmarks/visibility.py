@@ -57,7 +57,7 @@ def _has_reading(asker: Asker, stamp: int) -> bool:
 
 
 @contextlib.contextmanager
-def _device(stack: LocalStack) -> Iterator[mqtt.Client]:
+def probe_device(stack: LocalStack) -> Iterator[mqtt.Client]:
     """Connect the probe as firmware would, by the account that may speak for any device."""
     account = Service.SIMULATOR
     client = mqtt.Client(CallbackAPIVersion.VERSION2, PROBE, protocol=mqtt.MQTTv5)
@@ -98,7 +98,7 @@ def _probe(stack: LocalStack, asker: Asker, probes: int, report: Report) -> npt.
     """Publish reading after reading, and ask for each until it is there; return the seconds of each."""
     topic = Topics().of(PROBE, Channel.TELEMETRY)
     seconds, stamp = np.zeros(probes), 0
-    with _device(stack) as device:
+    with probe_device(stack) as device:
         for number in range(probes):
             stamp = max(stamp + 1, time.time_ns() // 1_000_000)
             started = time.perf_counter()
