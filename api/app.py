@@ -24,7 +24,9 @@ from api import (
     city,
     corrections,
     dead_letters,
+    deliveries,
     description,
+    destinations,
     device_changes,
     devices,
     exports,
@@ -106,6 +108,8 @@ _ROLES: dict[ModuleType, tuple[Role, Role]] = {
     api_keys: (Role.ADMIN, Role.ADMIN),
     users: (Role.ADMIN, Role.ADMIN),
     audit: (Role.ADMIN, Role.ADMIN),
+    destinations: (Role.ADMIN, Role.ADMIN),
+    deliveries: (Role.ADMIN, Role.ADMIN),
     sessions: (Role.VIEWER, Role.VIEWER),
 }
 

@@ -79,6 +79,7 @@ _EVENT: Json = {
 _EXAMPLES: Mapping[str, Any] = {
     "agg": "avg",
     "batch": "lamps-2026",
+    "destination": "mqtt",
     "device": "sample-air-1",
     "district": "gate",
     "end": "now",

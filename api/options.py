@@ -15,6 +15,7 @@ from api.rates import Rate
 from api.throttle import ThrottleOptions
 from broker.drift import Account, Drift
 from broker.refusals import Dismissal
+from sensors.networks import Network
 from sensors.topics import Topics
 from storage.sessions import Lifetimes
 
@@ -115,6 +116,7 @@ class ApiOptions:
     rate_of_wrong_keys: Rate = _WRONG_KEYS  # of one address
     sign_in: SignInOptions = dataclasses.field(default_factory=SignInOptions)
     oidc: OidcOptions | None = None  # who else lets people in
+    webhook_networks: tuple[Network, ...] = ()  # private ones that alerts may be sent to
     max_body_bytes: int = 1 << 20
     body_seconds: float = 30.0
     max_quality_readings: int = 2_000_000  # that one answer about quality looks at

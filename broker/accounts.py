@@ -37,6 +37,8 @@ class Service(enum.StrEnum):
     INGEST = "alatau-ingest"
     SIMULATOR = "alatau-simulator"
     CLAIMS = "alatau-claims"  # hears the claims of devices, and answers them
+    ALERTS = "alatau-alerts"  # tells of alerts
+    LISTENER = "alatau-listener"  # hears of alerts, and of nothing else: for programs of others
 
 
 DEVICE_ROLE = "alatau-device"
@@ -74,6 +76,11 @@ class Rule:
     topic: str
     allow: bool = True
     priority: int = 0  # the highest that fits is the one that holds
+
+
+_NO_SUBSCRIPTION = [
+    Rule("subscribePattern", every, allow=False) for every in ("#", "$share/#", "$SYS/#", "$CONTROL/#")
+]
 
 
 def _roles(topics: Topics) -> dict[str, list[Rule]]:
@@ -137,6 +144,12 @@ def _own_rules(topics: Topics) -> dict[str, list[Rule]]:
             Rule("publishClientReceive", topics.every(ClaimChannel.CLAIM)),
             Rule("publishClientSend", topics.every(ClaimChannel.CLAIMED)),
         ],
+        Service.ALERTS: [Rule("publishClientSend", topics.all_of_alerts), *_NO_SUBSCRIPTION],
+        Service.LISTENER: [
+            Rule("subscribePattern", topics.all_of_alerts, priority=1),
+            Rule("publishClientReceive", topics.all_of_alerts),
+            *_NO_SUBSCRIPTION,
+        ],
     }
 
 
@@ -149,10 +162,7 @@ def _subscribing(received: Iterable[str]) -> list[Rule]:
     return [
         *(Rule("subscribeLiteral", every, allow=False, priority=2) for every in received),
         *(Rule("subscribePattern", every, priority=1) for every in received),
-        *(
-            Rule("subscribePattern", every, allow=False)
-            for every in ("#", "$share/#", "$SYS/#", "$CONTROL/#")
-        ),
+        *_NO_SUBSCRIPTION,
     ]
 
 

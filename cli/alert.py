@@ -6,10 +6,13 @@ from typing import Annotated
 
 import typer
 
+from alerts.delivery_metrics import DeliveryMetrics
+from alerts.metrics import AlertMetrics
 from alerts.options import AlertOptions
 from alerts.service import Alerts
 from cli.alert_table import show_alerts
 from cli.connections import database_url
+from cli.delivering import Delivering, Ways
 from cli.process import configure_logs, configure_metrics, run_until_stopped
 from cli.settings import load_settings
 from cli.status import Status, run_with_status, status_server
@@ -25,7 +28,7 @@ def alert(
     status: Annotated[bool, typer.Option("--status", help="Show what is wrong now, and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --status: as a JSON array.")] = False,
 ) -> None:
-    """Look every ten seconds what is wrong in the city, and keep the alerts of it, until stopped.
+    """Look every ten seconds what is wrong in the city, and keep the alerts of it and tell of them, until stopped.
 
     [dim]Examples:[/]
       alatau alert
@@ -40,7 +43,10 @@ def alert(
         raise typer.BadParameter("--json goes with --status")
     configure_logs()
     configure_metrics()
-    service = Alerts(AlertOptions(database_url(settings, ALERTS_ROLE)))
+    url = database_url(settings, ALERTS_ROLE)
+    metrics = AlertMetrics()
+    delivering = Delivering(Ways.of(settings), url, DeliveryMetrics(metrics.registry))
+    service = Alerts(AlertOptions(url), metrics, beside=[delivering])
     server = status_server(status_of(service), settings.alerts_host, settings.alerts_port)
     run_until_stopped(lambda stop: run_with_status(service.run, stop, server))
 

@@ -12,6 +12,7 @@ from api.options import ApiOptions, ClaimOptions, ExportOptions
 from broker.accounts import Service
 from cli.api_transport import ApiTransport
 from cli.connections import broker_admin, broker_ca, broker_url, claims_password, database_url
+from cli.networks import webhook_networks
 from cli.oidc import oidc_options
 from cli.process import collect_seldom, configure_logs, configure_metrics
 from cli.settings import Settings, load_settings
@@ -47,6 +48,7 @@ def api() -> None:
         claims=_claims(settings),
         exports=ExportOptions(settings.exports),
         oidc=oidc_options(settings),
+        webhook_networks=webhook_networks(settings),
     )
     # Who supervises it starts it again.
     app = create_app(

@@ -130,8 +130,9 @@ class City:
             await self._supervisor.start(self._worker("maintain", environment, probe, stop_within=10))
         with steps.step("alerts"):
             probe = answers_ok(self.settings.alerts_port, host=self.settings.alerts_host)
-            environment = {"ALATAU_DATABASE_URL": self._database_url(ALERTS_ROLE)}
-            await self._supervisor.start(self._worker("alert", environment, probe, stop_within=10))
+            await self._supervisor.start(
+                self._worker("alert", self._alerts_environment(), probe, stop_within=10)
+            )
         if self._options.simulated:
             with steps.step("simulated city, last 24 hours") as report:
                 await self._supervisor.start(self._simulator(missing, report))
@@ -298,6 +299,17 @@ class City:
             "ALATAU_MQTT_URL": self.mqtt_url,
             **self.reach.api_environment,
             **admin,
+        }
+
+    def _alerts_environment(self) -> dict[str, str]:
+        service = Service.ALERTS
+        account = (
+            {} if self._broker else {"ALATAU_BROKER_ALERTS_PASSWORD": self.local.secrets.services[service]}
+        )
+        return {
+            "ALATAU_DATABASE_URL": self._database_url(ALERTS_ROLE),
+            "ALATAU_MQTT_URL": self.mqtt_url,
+            **account,
         }
 
     def _simulator(self, missing: dt.timedelta, report: Report) -> Worker:

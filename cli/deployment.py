@@ -32,6 +32,8 @@ _PASSWORDS = (
     "ALATAU_BROKER_INGEST_PASSWORD",
     "ALATAU_BROKER_SIMULATOR_PASSWORD",
     "ALATAU_BROKER_CLAIMS_PASSWORD",
+    "ALATAU_BROKER_ALERTS_PASSWORD",
+    "ALATAU_BROKER_LISTENER_PASSWORD",
 )
 
 
@@ -105,6 +107,8 @@ def _services(settings: Settings) -> dict[Service, HashedSecret]:
         Service.INGEST: settings.broker_ingest_password,
         Service.SIMULATOR: settings.broker_simulator_password,
         Service.CLAIMS: settings.broker_claims_password,
+        Service.ALERTS: settings.broker_alerts_password,
+        Service.LISTENER: settings.broker_listener_password,
     }
     if missing := [service for service, password in given.items() if not password]:
         names = (f"ALATAU_BROKER_{service.removeprefix('alatau-').upper()}_PASSWORD" for service in missing)

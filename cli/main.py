@@ -32,6 +32,7 @@ COMMANDS = {
     "device": "devices",
     "batch": "batches",
     "rule": "rules",
+    "destination": "destinations",
     "key": "keys",
     "user": "users",
     "pki": "pki",

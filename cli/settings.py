@@ -58,6 +58,12 @@ class Settings(BaseSettings):
     broker_claims_password: str | None = pydantic.Field(
         None, description="Password of alatau-claims, which hears devices that register themselves."
     )
+    broker_alerts_password: str | None = pydantic.Field(
+        None, description="Password of alatau-alerts, which tells of alerts at the broker."
+    )
+    broker_listener_password: str | None = pydantic.Field(
+        None, description="Password of alatau-listener, for programs that hear of alerts there."
+    )
     broker_simulator_password: str | None = pydantic.Field(None, description="Password of alatau-simulator.")
     topic_root: str = pydantic.Field("alatau/v1", description="First levels of every topic.")
     api_host: str = pydantic.Field("127.0.0.1", description="Address the API listens on.")
@@ -115,6 +121,18 @@ class Settings(BaseSettings):
     oidc_client_secret: str | None = pydantic.Field(None, description="Its secret there.")
     oidc_roles: str | None = pydantic.Field(
         None, description="Which of its claims gives which role, as in `groups: alatau-admins=admin`."
+    )
+
+    webhook_networks: str = pydantic.Field(
+        "", description="Private networks that alerts may be sent to by webhook, with commas between."
+    )
+    smtp_url: str | None = pydantic.Field(
+        None, description="smtps://user@host or smtp://user@host of the mail server for alerts."
+    )
+    smtp_password: str | None = pydantic.Field(None, description="Its user's password.")
+    smtp_from: str | None = pydantic.Field(None, description="Address that alerts are mailed from.")
+    smtp_ca: pathlib.Path | None = pydantic.Field(
+        None, description="Certificate of the authority to trust for it, PEM; else the system's."
     )
 
     @property

@@ -14,6 +14,9 @@ DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 RESERVED_ID_PREFIX = "alatau-"
 
 
+# Where alerts are told: no device has this id, so that nothing of it is among them.
+ALERTS = f"{RESERVED_ID_PREFIX}alerts"
+
 # Mosquitto's own counts of messages: every one that it holds, and those of them that are merely retained.
 BROKER_STORED = "$SYS/broker/store/messages/count"
 BROKER_RETAINED = "$SYS/broker/retained messages/count"
@@ -55,6 +58,20 @@ class Topics:
     def every(self, channel: Channel | ClaimChannel) -> str:
         """Return the filter that matches this channel of every device."""
         return f"{self.root}/+/{channel.value}"
+
+    def alert_state(self, alert: str) -> str:
+        """Return the topic of one alert's state, which is retained while the alert goes on."""
+        return f"{self.root}/{ALERTS}/state/{alert}"
+
+    @property
+    def alert_events(self) -> str:
+        """The topic of everything that becomes of alerts."""
+        return f"{self.root}/{ALERTS}/events"
+
+    @property
+    def all_of_alerts(self) -> str:
+        """The filter that matches every topic of alerts."""
+        return f"{self.root}/{ALERTS}/#"
 
     def device_of(self, topic: str, channel: Channel) -> str | None:
         """Return the device of a topic, or None when the topic is not of that channel below our root."""

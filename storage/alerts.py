@@ -8,6 +8,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sensors.alerts import Severity as Severity
 from storage.kinds import Connection
 
 # With each change of an alert, once it is committed; it says nothing.
@@ -21,14 +22,6 @@ class AlertState(enum.StrEnum):
     FIRING = "firing"
     ACKNOWLEDGED = "acknowledged"
     RESOLVED = "resolved"
-
-
-class Severity(enum.StrEnum):
-    """How bad it is."""
-
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,6 +119,12 @@ async def find_alert(connection: Connection, number: int) -> StoredAlert | None:
     """Return one alert."""
     row = await connection.fetchrow(f"{_SELECT} WHERE a.id = $1", number)
     return None if row is None else _alert(row)
+
+
+async def find_alerts(connection: Connection, numbers: Sequence[int]) -> dict[int, StoredAlert]:
+    """Return alerts by their numbers."""
+    rows = await connection.fetch(f"{_SELECT} WHERE a.id = ANY ($1::bigint[])", list(numbers))
+    return {row["id"]: _alert(row) for row in rows}
 
 
 def _alert(row: Any) -> StoredAlert:

@@ -41,6 +41,9 @@ NEEDED = {
         *("POST /rules", "PUT /rules/{name}", "DELETE /rules/{name}"),
         *("GET /keys", "POST /keys", "DELETE /keys/{prefix}", "GET /audit"),
         *("GET /users", "POST /users", "DELETE /users/{name}"),
+        *("GET /destinations", "POST /destinations", "GET /deliveries", "GET /deliveries/{number}"),
+        *("PUT /destinations/{destination}", "DELETE /destinations/{destination}"),
+        *("POST /destinations/{destination}/secret", "POST /destinations/{destination}/test"),
         *(f"POST /users/{{name}}/{change}" for change in ("disable", "enable", "password", "role")),
     },
 }
@@ -78,6 +81,7 @@ async def test_a_role_may_what_is_its_own_and_nothing_else(
                     "prefix": "0123456789ab",
                     "name": "nobody",
                     "batch": "x",
+                    "destination": "nowhere",
                 }
                 for name, value in places.items():
                     path = path.replace(f"{{{name}}}", value)

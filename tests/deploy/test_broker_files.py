@@ -8,12 +8,14 @@ import stat
 import orjson
 import pytest
 
+from broker.accounts import Service
 from tests.cli.command import Alatau
 from tests.conftest import Database
 
 pytestmark = pytest.mark.servers
 
-PASSWORDS = {f"ALATAU_BROKER_{name}_PASSWORD": name for name in ("ADMIN", "INGEST", "SIMULATOR", "CLAIMS")}
+ACCOUNTS = ("ADMIN", "INGEST", "SIMULATOR", "CLAIMS", "ALERTS", "LISTENER")
+PASSWORDS = {f"ALATAU_BROKER_{name}_PASSWORD": name for name in ACCOUNTS}
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_accounts_are_the_services_and_every_device_with_a_secret(
     assert "1 devices with a secret" in alatau("broker-files", str(tmp_path)).out
     file = tmp_path / "dynamic-security.json"
     names = {client["username"] for client in orjson.loads(file.read_bytes())["clients"]}
-    assert names == {"alatau-admin", "alatau-ingest", "alatau-simulator", "alatau-claims", "air-1"}
+    assert names == {*Service, "air-1"}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 

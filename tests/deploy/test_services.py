@@ -182,6 +182,9 @@ async def test_maintenance_and_alerts_are_well_by_their_own_health_checks(compos
         await until_ready(composed.ports.maintenance)
         await until_ready(composed.ports.alerts)
         assert composed.health("maintain") == composed.health("alert") == 0
+        alatau = Alatau(composed.environment("migrate"))
+        told = await asyncio.to_thread(alatau, "destination", "test", "mqtt")
+    assert (told.code, told.out) == (0, "it arrived"), told.errors
 
 
 def test_metrics_have_no_series_of_when_they_were_made(composed: Composed) -> None:

@@ -7,6 +7,7 @@ import re
 import pytest
 from prometheus_client import CollectorRegistry
 
+from alerts.delivery_metrics import DeliveryMetrics
 from alerts.metrics import AlertMetrics
 from api.problems import ProblemType
 from api.telemetry import ApiMetrics
@@ -79,6 +80,13 @@ def test_every_metric_of_maintenance_is_explained_and_no_other() -> None:
 def test_every_metric_of_alerts_is_explained_and_no_other() -> None:
     metrics = [family.name for family in AlertMetrics().registry.collect()]
     assert sorted(_explained("Metrics of alerts")) == sorted(metrics)
+
+
+def test_every_metric_of_deliveries_is_explained_and_no_other() -> None:
+    registry = CollectorRegistry()
+    DeliveryMetrics(registry)
+    metrics = [family.name for family in registry.collect()]
+    assert sorted(first_column(read("docs/operations.md"), "Metrics of deliveries")) == sorted(metrics)
 
 
 def test_every_problem_of_the_api_is_explained_and_no_other() -> None:
