@@ -8,8 +8,12 @@ from collections.abc import Sequence
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def sparkline(values: Sequence[float | None], width: int) -> str:
+def sparkline(
+    values: Sequence[float | None], width: int, *, within: tuple[float, float] | None = None
+) -> str:
     """Return values as blocks from their lowest to their highest, at most ``width``; a space where none is.
+
+    ``within`` has another lowest and highest.
 
     Where there are more values than blocks, each block is the mean of those that fall on it.
     """
@@ -17,8 +21,8 @@ def sparkline(values: Sequence[float | None], width: int) -> str:
     present = [value for value in cells if value is not None]
     if not present:
         return " " * len(cells)
-    lowest, range_ = min(present), max(present) - min(present)
-    return "".join(" " if value is None else _block(value - lowest, range_) for value in cells)
+    lowest, highest = within or (min(present), max(present))
+    return "".join(" " if value is None else _block(value - lowest, highest - lowest) for value in cells)
 
 
 def _block(height: float, range_: float) -> str:

@@ -25,6 +25,7 @@ COMMANDS = {
     "alert": "alert",
     "publish": "publishing",
     "retention": "retention",
+    "top": "top",
     "query": "query",
     "export": "export",
     "catalog": "administration",
