@@ -22,6 +22,7 @@ from storage.database import (
     INGEST_ROLE,
     MAINTENANCE_ROLE,
     OWNER_ROLE,
+    READER_ROLE,
     connect,
     with_user,
 )
@@ -162,6 +163,7 @@ def _given_passwords(settings: Settings) -> dict[str, str | None]:
         API_ROLE: settings.database_api_password,
         MAINTENANCE_ROLE: settings.database_maintenance_password,
         ALERTS_ROLE: settings.database_alerts_password,
+        READER_ROLE: settings.database_reader_password,
     }
 
 

@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     database_alerts_password: str | None = pydantic.Field(
         None, description="Given to the role alatau_alerts."
     )
+    database_reader_password: str | None = pydantic.Field(
+        None, description="Given to the role alatau_reader."
+    )
     mqtt_url: str | None = pydantic.Field(
         None, description="mqtt://host:port or mqtts://host:port of the broker; `alatau up` then starts none."
     )

@@ -22,7 +22,9 @@ INGEST_ROLE = "alatau_ingest"
 API_ROLE = "alatau_api"
 MAINTENANCE_ROLE = "alatau_maintenance"
 ALERTS_ROLE = "alatau_alerts"
-ROLES = (OWNER_ROLE, INGEST_ROLE, API_ROLE, MAINTENANCE_ROLE, ALERTS_ROLE)
+# Of dashboards that speak SQL themselves.
+READER_ROLE = "alatau_reader"
+ROLES = (OWNER_ROLE, INGEST_ROLE, API_ROLE, MAINTENANCE_ROLE, ALERTS_ROLE, READER_ROLE)
 # What the API reads as for a key that has a scope; nobody logs in as it, and row-level security holds for it alone.
 SCOPED_ROLE = "alatau_scoped"
 
@@ -156,6 +158,7 @@ async def prepare_database(superuser_url: str, database: str, passwords: Mapping
         for role in ROLES:
             password = await _literal(connection, passwords[role])
             await _ensure_role(connection, role, f"LOGIN BYPASSRLS PASSWORD {password}")
+        await _limit_reader(connection)
         await _ensure_role(connection, SCOPED_ROLE, "NOLOGIN NOBYPASSRLS")
         await connection.execute(f"GRANT {SCOPED_ROLE} TO {API_ROLE} WITH INHERIT FALSE, SET TRUE")
         if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", database):
@@ -173,6 +176,17 @@ async def prepare_database(superuser_url: str, database: str, passwords: Mapping
         await connection.execute(f"GRANT TEMPORARY ON DATABASE {_quote(database)} TO {INGEST_ROLE}")
     finally:
         await connection.close()
+
+
+async def _limit_reader(connection: asyncpg.Connection) -> None:
+    # Whoever may use a dashboard may have it run any statement: none takes long, or the connections of others.
+    await connection.execute(f"ALTER ROLE {READER_ROLE} CONNECTION LIMIT 20")
+    for setting in (
+        "default_transaction_read_only = on",
+        "statement_timeout = '30s'",
+        "idle_in_transaction_session_timeout = '30s'",
+    ):
+        await connection.execute(f"ALTER ROLE {READER_ROLE} SET {setting}")
 
 
 async def _ensure_role(connection: asyncpg.Connection, role: str, attributes: str) -> None:

@@ -35,6 +35,7 @@ class Database:
     api_url: str
     maintenance_url: str
     alerts_url: str
+    reader_url: str
 
 
 @pytest.fixture(scope="session")

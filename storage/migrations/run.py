@@ -71,7 +71,7 @@ def _upgrade(connection: Connection) -> None:
     roles = connection.exec_driver_sql("SELECT rolname FROM pg_roles WHERE rolname LIKE 'alatau%'")
     present = {row[0] for row in roles}
     if {"alatau_ingest", "alatau_api"} <= present:
-        if missing := {"alatau_maintenance", "alatau_alerts", "alatau_scoped"} - present:
+        if missing := {"alatau_maintenance", "alatau_alerts", "alatau_reader", "alatau_scoped"} - present:
             raise PermanentError(
                 f"the role {min(missing)} is missing, which came with this version; "
                 "run `alatau migrate` once with ALATAU_DATABASE_SUPERUSER_URL"

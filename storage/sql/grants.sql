@@ -125,3 +125,14 @@ GRANT EXECUTE ON FUNCTION alatau.replace_destination_secret(text, text, interval
     TO alatau_api;
 GRANT SELECT ON alatau.destination TO alatau_alerts;
 GRANT SELECT, UPDATE, DELETE ON alatau.delivery TO alatau_alerts;
+
+-- Dashboards that speak SQL themselves: what was measured, what is late, what is wrong. No payloads, which may hold
+-- anything; nobody's account, key or secret.
+GRANT USAGE ON SCHEMA alatau, reading, rollup TO alatau_reader;
+GRANT SELECT ON alatau.district, alatau.device, alatau.latest, alatau.sequence, alatau.sequence_gap,
+    alatau.rollup_progress, alatau.rollup_dirty, alatau.alert TO alatau_reader;
+GRANT SELECT (dead_letter_id, received_at, topic, reason, detail, device_id, repeats, replayed_at, replay_verdict)
+    ON alatau.dead_letter TO alatau_reader;
+GRANT SELECT ON ALL TABLES IN SCHEMA reading, rollup TO alatau_reader;
+ALTER DEFAULT PRIVILEGES IN SCHEMA reading GRANT SELECT ON TABLES TO alatau_reader;
+ALTER DEFAULT PRIVILEGES IN SCHEMA rollup GRANT SELECT ON TABLES TO alatau_reader;

@@ -8,7 +8,15 @@ import pytest
 from cli.local import LocalStack
 from stack.ports import free_port
 from storage.api_keys import WHOLE, Role, find_key, generate_key
-from storage.database import ALERTS_ROLE, API_ROLE, INGEST_ROLE, MAINTENANCE_ROLE, OWNER_ROLE, connect
+from storage.database import (
+    ALERTS_ROLE,
+    API_ROLE,
+    INGEST_ROLE,
+    MAINTENANCE_ROLE,
+    OWNER_ROLE,
+    READER_ROLE,
+    connect,
+)
 from tests.cli.command import Alatau
 from tests.conftest import Database
 
@@ -26,6 +34,7 @@ def superuser(stack: LocalStack, database: str) -> dict[str, str]:
         "ALATAU_DATABASE_API_PASSWORD": roles[API_ROLE],
         "ALATAU_DATABASE_MAINTENANCE_PASSWORD": roles[MAINTENANCE_ROLE],
         "ALATAU_DATABASE_ALERTS_PASSWORD": roles[ALERTS_ROLE],
+        "ALATAU_DATABASE_READER_PASSWORD": roles[READER_ROLE],
     }
 
 

@@ -60,6 +60,7 @@ def test_the_services_are_those_of_the_city() -> None:
         "maintain",
         "alert",
         "simulate",
+        "grafana",
     }
 
 
@@ -167,8 +168,10 @@ def test_every_port_is_published_on_loopback_only() -> None:
     published = [
         port for name, service in SERVICES.items() for port in service.get("ports", []) if name != "broker"
     ]
-    assert len(published) == 5
-    assert all(re.fullmatch(r"127\.0\.0\.1:\$\{ALATAU_\w+_PORT:-\d+\}:\d+", port) for port in published)
+    assert len(published) == 6
+    assert all(
+        re.fullmatch(r"127\.0\.0\.1:\$\{(ALATAU_\w+|GRAFANA)_PORT:-\d+\}:\d+", port) for port in published
+    )
 
 
 def test_the_ports_are_those_of_up() -> None:
