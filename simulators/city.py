@@ -44,7 +44,9 @@ class City:
         self.catalogue = catalogue
         self.fleet = tuple(fleet)
         self.seed = key_of(f"seed {seed}")
-        self._fields = CityFields(_place(catalogue), self.seed)
+        place = _place(catalogue)
+        self.zone = place.zone
+        self._fields = CityFields(place, self.seed)
         ids = np.array([key_of(device.id) for device in fleet], dtype=np.uint64)
         self.keys = hashed(self.seed, ids)
         self._since = np.array([_installed(device) for device in fleet], dtype=np.int64)
@@ -71,7 +73,7 @@ class City:
         values = np.empty((len(device_rows), len(kind.metrics)))
         for column, metric in enumerate(kind.metrics):
             raw = known[metric.name] if metric.name in known else generic(metric, sample)
-            values[:, column] = _measured(metric, raw)
+            values[:, column] = measured(metric, raw)
         return values
 
 
@@ -81,8 +83,8 @@ def decimals_of(metric: Metric) -> int:
     return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
-def _measured(metric: Metric, raw: Floats) -> Floats:
-    """Round to the metric's resolution, inside its range."""
+def measured(metric: Metric, raw: Floats) -> Floats:
+    """Round to the metric's resolution, inside its range: what a sensor can say."""
     if metric.resolution > 0:
         raw = np.round(np.rint(raw / metric.resolution) * metric.resolution, decimals_of(metric))
     return np.clip(raw, metric.minimum, metric.maximum)

@@ -1,7 +1,8 @@
 """Faults on request: everything that goes wrong with real fleets, each labelled so that tests can count.
 
 Which reading is hit is a hash of (seed, fault, device, time), so the same run has the same faults. A reading
-has at most one; where two fall together, the one listed first in ``Fault`` wins.
+has at most one; where two fall together, the one listed first in ``Fault`` wins. Those that last for hours and
+days, and events, are in ``lasting.py``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sensors.times import DAY, SECOND, format_timestamp
 from simulators.city import City
 from simulators.encode import encode_array, encode_fields
 from simulators.errors import SimulatorError
+from simulators.lasting import Altered, Lasting, LastingFaults
 from simulators.noise import Floats, Ints, hashed, key_of, uniform
 from simulators.outgoing import ABSENT, DUPLICATE, STORED, Label, Outgoing, dead_letter
 from simulators.schedule import Rows
@@ -33,6 +35,11 @@ _NO_STEP = np.zeros(1, dtype=np.int64)
 class Fault(enum.StrEnum):
     """What can go wrong; earlier ones win."""
 
+    OUTAGE = Lasting.OUTAGE.value
+    FROZEN = Lasting.FROZEN.value
+    CREEP = Lasting.CREEP.value
+    DISTRICT_EVENT = Lasting.DISTRICT_EVENT.value
+    CITY_EVENT = Lasting.CITY_EVENT.value
     LATE = "late"
     STUCK = "stuck"
     DRIFT = "drift"
@@ -97,7 +104,11 @@ class FaultInjector:
 
     def __init__(self, city: City, rates: Mapping[Fault, float], spacing: Ints) -> None:
         self._city = city
-        self._rates = [(fault, rates[fault]) for fault in Fault if rates.get(fault, 0) > 0]
+        lasting = set(Lasting)
+        self._rates = [
+            (fault, rates[fault]) for fault in Fault if rates.get(fault, 0) > 0 and fault.value not in lasting
+        ]
+        self._lasting = LastingFaults(city, {Lasting(f): rate for f, rate in rates.items() if f.value in lasting})
         self._spacing = spacing
         self._held: dict[int, tuple[int, list[tuple[bytes, Label]]]] = {}
 
@@ -109,9 +120,14 @@ class FaultInjector:
             Outgoing(time, row, payload)
             for time, row, payload in zip(times.tolist(), rows.tolist(), payloads, strict=True)
         ]
+        altered = self._lasting.apply(kind, rows, times, values)
+        lasting = np.flatnonzero(altered.fault >= 0)
+        for index in lasting.tolist():
+            outgoing[index] = self._altered(kind, outgoing[index], altered, index)
         if not self._rates:
             return outgoing
-        chosen = self._choose(rows, times)
+        chosen = self.choose(rows, times)
+        chosen[lasting] = -1
         hit = np.flatnonzero(chosen >= 0).tolist()
         if not hit and not self._held:
             return outgoing
@@ -130,8 +146,23 @@ class FaultInjector:
         """Return the batches still held, for the end of a run."""
         return self._release(None)
 
-    def _choose(self, rows: Rows, times: Ints) -> Ints:
-        """Return the number of the fault in ``_rates`` for each reading, -1 for none."""
+    def _altered(self, kind: Kind, message: Outgoing, altered: Altered, index: int) -> Outgoing:
+        """Return a message as a lasting fault lets it out, with a label for each metric that it changed."""
+        fault = list(Lasting)[altered.fault[index]]
+        device, time = self._city.fleet[message.row].id, format_timestamp(message.due)
+        if fault is Lasting.OUTAGE:
+            label = Label(device, kind.name, time, fault.value, None, None, ABSENT)
+            return Outgoing(message.due, message.row, None, 0, (label,))
+        values = altered.values[index].tolist()
+        labels = tuple(
+            Label(device, kind.name, time, fault.value, kind.columns[column], values[column], STORED)
+            for column in np.flatnonzero(altered.changed[index]).tolist()
+        )
+        fields = {"ts": message.due // 1000, **dict(zip(kind.columns, values, strict=True))}
+        return Outgoing(message.due, message.row, encode_fields(fields), 1, labels)
+
+    def choose(self, rows: Rows, times: Ints) -> Ints:
+        """Return the number of the fault of single readings that hits each, -1 for none; arrays (n,)."""
         keys = self._city.keys[rows]
         chosen = np.full(len(rows), -1, dtype=np.int64)
         for number, (fault, rate) in reversed(list(enumerate(self._rates))):
