@@ -43,6 +43,7 @@ _CITY_LONGEST = 43_200 * SECOND
 _HOLD = 3  # buckets for which a bound has to be exceeded
 _AGREE = 0.75  # of the devices of a group, whose values have to move together
 _SPIKE_BUCKETS = 6  # how long a spike is shown
+_STUCK_LEAST = 8  # buckets of one value
 _HOUR = 3600 * SECOND
 _NEVER = np.int64(-(2**62))
 
@@ -63,7 +64,7 @@ class Pattern(enum.IntEnum):
 class Layout:
     """Which series there are: s series of d devices in g groups (district, kind, metric) of c cities (kind, metric).
 
-    ``step`` is the resolution in the metric's unit; a counter's values are its rise in an hour.
+    A counter's values are its rise in an hour.
     """
 
     device: Ints  # (s,) place among the devices
@@ -75,7 +76,6 @@ class Layout:
     others: Ints  # (g, w), as of ``others_of``
     minimum: Floats  # (s,)
     maximum: Floats  # (s,)
-    step: Floats  # (s,)
     is_counter: Bools  # (s,)
     interval: Ints  # (d,) between two readings, µs
 
@@ -128,6 +128,14 @@ class Memory:
     city_width: Floats  # (c,)
     city_over: Ints  # (c,)
     city_since: Ints  # (c,) 0: no event
+
+    @classmethod
+    def axes(cls) -> dict[str, str]:
+        """Return along what each array runs at last: s series, d devices, g groups, c cities."""
+        of_groups = dict.fromkeys(("of_group", "group_width", "group_over", "group_since"), "g")
+        of_cities = dict.fromkeys(("of_city", "reference", "city_width", "city_over", "city_since"), "c")
+        rest = {field.name: "s" for field in dataclasses.fields(cls)}
+        return rest | {"seen": "d"} | of_groups | of_cities
 
     @classmethod
     def empty(cls, layout: Layout) -> Memory:
@@ -230,9 +238,12 @@ class Detector:
         hour = self.memory.hour
         there = ~np.isnan(hour)
         count = there.sum(axis=0)
-        most = np.clip(_HOUR // self.layout.interval, 1, LAST)[self.layout.device]
         mean = np.where(there, hour, 0).sum(axis=0, dtype=np.float32) / np.maximum(count, 1)
-        return np.where(2 * count >= most, mean, np.float32(np.nan)).astype(np.float32)
+        return np.where(2 * count >= self._per_hour(), mean, np.float32(np.nan)).astype(np.float32)
+
+    def _per_hour(self) -> Ints:
+        """Return in how many buckets of an hour each series should have readings (s,)."""
+        return np.clip(_HOUR // self.layout.interval, 1, LAST)[self.layout.device]
 
     def _values(self, bucket: Bucket, there: Bools) -> Floats:
         """Return the mean of each series, of counters their rise in an hour since the bucket before."""
@@ -299,7 +310,8 @@ class Detector:
         same &= (bucket.low > layout.minimum) & (bucket.high < layout.maximum)
         counts = self.baseline.moves[slot][layout.city]
         memory.still = np.where(there, np.where(same, memory.still + counts, 0), memory.still)
-        return memory.still >= LAST * self.baseline.stuck[layout.city]
+        hours = self.baseline.stuck[layout.city]
+        return memory.still >= np.maximum(_STUCK_LEAST, hours * self._per_hour())
 
     def _of_groups(self, residual: Floats) -> None:
         """Compare districts with each other and the city with its last hours; keep what neighbours share."""
@@ -326,7 +338,9 @@ class Detector:
         still = np.abs(moved) > _OFF * memory.city_width
         # By then the reference is of another time of day.
         still &= self.time - memory.city_since < _CITY_LONGEST
-        memory.city_over, memory.city_since = self._switched(memory.city_over, memory.city_since, is_far, still)
+        memory.city_over, memory.city_since = self._switched(
+            memory.city_over, memory.city_since, is_far, still
+        )
 
     def _agree(self, shift: Floats, moved: Floats, number: Ints) -> Bools:
         """Return of which groups nearly all devices have moved the same way, by half as much as their median."""
@@ -351,7 +365,9 @@ class Detector:
         was = memory.pattern
         # What a device of a district does in its event, it does with the others.
         in_event = (memory.group_since[layout.group] > 0) | (memory.city_since[layout.city] > 0)
-        memory.over = np.where(~np.isnan(size), np.where((size > bound) & ~in_event, memory.over + 1, 0), memory.over)
+        memory.over = np.where(
+            ~np.isnan(size), np.where((size > bound) & ~in_event, memory.over + 1, 0), memory.over
+        )
         departed = np.where(was == Pattern.DEPARTURE, size > _OFF * bound, memory.over >= _HOLD)
         there = ~np.isnan(distance)
         clipped = np.clip(distance, -bound, bound)
@@ -375,10 +391,11 @@ class Detector:
         memory.since = np.where(pattern == was, memory.since, begins)
         memory.pattern = pattern
 
-
     def _restless(self, size: Floats) -> Floats:
         """Return by how much devices of each series' kind differ more than usual: 1 or more, (s,)."""
-        usual, _ = group_medians(np.where(np.isfinite(size), size, np.nan), self.layout.city, len(self.layout.first_of_city))
+        usual, _ = group_medians(
+            np.where(np.isfinite(size), size, np.nan), self.layout.city, len(self.layout.first_of_city)
+        )
         return np.fmax(usual, np.float32(1))[self.layout.city]
 
 
@@ -390,5 +407,3 @@ def _push(ring: Floats, value: Floats, there: Bools) -> None:
         return
     ring[1:] = np.where(there, ring[:-1], ring[1:])
     ring[0] = np.where(there, value, ring[0])
-
-

@@ -212,7 +212,9 @@ def _silences(detector: Detector, names: Names) -> list[Anomaly]:
             )
         )
         left[gone] = False
-    alike = np.array([f"{kind.name} {district}" for kind, district in zip(names.kind, names.district, strict=True)])
+    alike = np.array(
+        [f"{kind.name} {district}" for kind, district in zip(names.kind, names.district, strict=True)]
+    )
     for device in np.flatnonzero(left).tolist():
         others = np.flatnonzero((alike == alike[device]) & known)
         others = others[others != device]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import zoneinfo
 from collections.abc import Mapping
 
 from alerts.anomaly_findings import Anomaly
+from alerts.words import clock, number, quantity, span
 from sensors.kinds import Behaviour, Metric
-from sensors.times import SECOND
 
 _TITLES = {
     "stuck": "{metric} stands still",
@@ -43,9 +42,9 @@ def sentence_of(
 
 
 def _what(anomaly: Anomaly, now: int, zone: zoneinfo.ZoneInfo, places: Mapping[str, str]) -> str:
-    since = f"since {_clock(anomaly.since, now, zone)}"
+    since = f"since {clock(anomaly.since, now, zone)}"
     if anomaly.pattern == "silence":
-        waited = _span(now - anomaly.since)
+        waited = span(now - anomaly.since)
         if anomaly.device:
             return f"{anomaly.device} has sent nothing {since}, for {waited}."
         of_kind = f"{anomaly.kind} devices" if anomaly.kind else "devices"
@@ -54,15 +53,17 @@ def _what(anomaly: Anomaly, now: int, zone: zoneinfo.ZoneInfo, places: Mapping[s
     metric = anomaly.metric
     if metric is None or anomaly.value is None:
         raise ValueError(f"a {anomaly.pattern} is of a metric and has a value")
-    value = quantity(anomaly.value, metric)
+    value = _quantity(anomaly.value, metric)
     usual = f"usual is {_band(anomaly, metric)}"
     if anomaly.pattern == "stuck":
         return f"{anomaly.device} says exactly {value} for {metric.title} {since}; now {usual}."
     if anomaly.pattern == "spike":
         return f"One reading of {metric.title} from {anomaly.device} was {value}; {usual}."
     if anomaly.pattern == "drift":
-        return f"{metric.title} of {anomaly.device} has moved away slowly, {since} beyond what is usual: "\
+        return (
+            f"{metric.title} of {anomaly.device} has moved away slowly, {since} beyond what is usual: "
             f"{value} on average, {usual}."
+        )
     if anomaly.pattern == "event":
         where = _place(anomaly, places)
         return f"{metric.title} of {where} is {value} in the middle {since}; {usual}."
@@ -83,44 +84,20 @@ def _neighbours(anomaly: Anomaly, places: Mapping[str, str]) -> str:
     return f"{unusual} of {devices} {'is' if unusual == 1 else 'are'} unusual as well."
 
 
-def quantity(value: float, metric: Metric) -> str:
-    """Return a value as people write it, with its unit; of a counter it is the rise in an hour."""
-    unit = metric.unit.strip("{}") + ("/h" if metric.behaviour is Behaviour.COUNTER else "")
-    shown = {"Cel": "°C", "ug/m3": "µg/m³", "mg/m3": "mg/m³", "m3/h": "m³/h", "[ppm]": "ppm", "1": ""}.get(unit, unit)
-    return f"{number(value, metric)} {shown}".strip()
-
-
-def number(value: float, metric: Metric) -> str:
-    """Return a value in the metric's own precision, of large ones whole."""
-    if abs(value) >= 1000 or metric.resolution >= 1:
-        return f"{value:,.0f}"
-    digits = max(0, min(3, len(f"{metric.resolution:.6f}".rstrip("0").partition(".")[2])))
-    return f"{value:.{digits}f}"
+def _quantity(value: float, metric: Metric) -> str:
+    return quantity(value, metric) + ("/h" if metric.behaviour is Behaviour.COUNTER else "")
 
 
 def _band(anomaly: Anomaly, metric: Metric) -> str:
     if anomaly.low is None or anomaly.high is None:
         return "not known"
-    return f"{number(anomaly.low, metric)} to {quantity(anomaly.high, metric)}"
+    return f"{number(anomaly.low, metric)} to {_quantity(anomaly.high, metric)}"
 
 
 def _place(anomaly: Anomaly, places: Mapping[str, str]) -> str:
     if anomaly.is_of_city or anomaly.district is None:
         return "the whole city"
     return places.get(anomaly.district, anomaly.district)
-
-
-def _clock(time: int, now: int, zone: zoneinfo.ZoneInfo) -> str:
-    local = dt.datetime.fromtimestamp(time / SECOND, zone)
-    is_today = local.date() == dt.datetime.fromtimestamp(now / SECOND, zone).date()
-    return f"{local:%H:%M}" if is_today else f"{local.day} {local:%B, %H:%M}"
-
-
-def _span(microseconds: int) -> str:
-    minutes = microseconds // (60 * SECOND)
-    if minutes < 120:
-        return f"{minutes} minutes"
-    return f"{minutes // 60} hours" if minutes < 2880 else f"{minutes // 1440} days"
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -43,14 +43,15 @@ _CENTRE_WEEKS, _SPREAD_WEEKS = 2.0, 8.0  # how much the wider pool weighs, in we
 _SLOW_HOURS = 12.0  # time constant of the slow mean that shows drift
 _HELPS = 0.9  # of the residuals that neighbours have to leave, or each device is held against itself alone
 _QUIET = 0.4  # of the deviation at other hours, that an hour has at least
+_OWN_EXTREME = 2.5  # times the typical one, that a device's own extreme counts for at most
 _SLOW_LEAST = 1.6  # deviations that the slow mean has to stray in any case
 _REFERENCE_HOURS = 6  # before the present, what a change of the whole city is held against
 # Multiples of MAD, and of the extreme (the 99th percentile) of the history.
 # Of few series a lower one, so that an event of some hours in the history does not hide the next.
-_SIGMAS, _EXTREME, _SLOW_EXTREME, _FEW_EXTREME = 6.0, 1.5, 1.9, 2.2
+_SIGMAS, _EXTREME, _SLOW_EXTREME, _FEW_EXTREME = 7.0, 2.0, 2.0, 3.0
 _STILL_SHARE = 0.1  # of hours without any change, beyond which standing still says nothing at that hour
 _COARSE_STEPS = 100
-_CLEARLY = 1.4
+_CLEARLY = 1.15
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,11 +82,35 @@ class Baseline:
     slow: Floats  # (s,) how far the slow mean may stray from neighbours; inf: not judged
     leap_up: Floats  # (s,) how far one reading may leap from the others
     leap_down: Floats
-    moves: npt.NDArray[np.bool_]  # (168, c) hours of the week at which values change, on all devices of the kind
+    moves: npt.NDArray[
+        np.bool_
+    ]  # (168, c) hours of the week at which values change, on all devices of the kind
     stuck: Floats  # (c,) hours of one value, of such hours, that are too many
     together: npt.NDArray[np.bool_]  # (c,) whether devices move together, so that neighbours say something
     group_bound: Floats  # (24, g) how far a district may stray from the others, by hour of the day
     city_bound: Floats  # (24, c) how far the whole city may move against the last hours
+
+    @classmethod
+    def unknown(cls, series: int, groups: int) -> Baseline:
+        """Return the baseline of one metric of which nothing is known: none of its series is judged."""
+
+        def filled(value: float, *shape: int) -> Floats:
+            return np.full(shape, value, np.float32)
+
+        return cls(
+            knee=filled(0, series),
+            centre=filled(0, HOURS, series),
+            apart=filled(np.inf, 24, series),
+            bound=filled(1, series),
+            slow=filled(np.inf, series),
+            leap_up=filled(np.inf, series),
+            leap_down=filled(np.inf, series),
+            moves=np.zeros((HOURS, 1), np.bool_),
+            stuck=filled(np.inf, 1),
+            together=np.zeros(1, np.bool_),
+            group_bound=filled(np.inf, 24, groups),
+            city_bound=filled(np.inf, 24, 1),
+        )
 
     @classmethod
     def joined(cls, parts: list[Baseline]) -> Baseline:
@@ -161,7 +186,7 @@ def learn(history: History, slots: Ints, district: Ints, metric: Metric) -> Base
         knee=fit.knee,
         centre=fit.centre.T.copy(),
         apart=np.where(judged[:, None], fit.apart, np.float32(np.inf)).T.copy(),
-        bound=np.full(len(knee), max(_SIGMAS, _EXTREME * fit.tail), np.float32),
+        bound=np.maximum(_SIGMAS, _EXTREME * _tails(fit.away, fit.apart, slots, fit.tail)).astype(np.float32),
         slow=np.where(judged, slow, np.float32(np.inf)),
         leap_up=_leap(to_scale(history.mean + history.up, column) - fit.y, metric, fit.floor),
         leap_down=_leap(fit.y - to_scale(history.mean - history.down, column), metric, fit.floor),
@@ -287,6 +312,13 @@ def _floor_by_hour(mean: Floats, knee: Floats, metric: Metric, slots: Ints, floo
     usual = np.stack([np.nan_to_num(middle(mean[:, slots % 24 == hour])) for hour in range(24)], axis=1)
     of_step = step[:, None] / np.hypot(usual, np.maximum(knee, 1e-9)[:, None])
     return np.maximum(np.where(knee[:, None] > 0, of_step, 0.0), floor[:, None]).astype(np.float32)
+
+
+def _tails(away: Floats, apart: Floats, slots: Ints, typical: float) -> Floats:
+    """Return each device's own extreme (n,), but no more than some times the typical one: it may be a fault."""
+    own = np.nan_to_num(quantile(np.abs(away) / apart[:, slots % 24], 0.998))
+    result: Floats = np.clip(own, typical, _OWN_EXTREME * typical)
+    return result
 
 
 def _typical_extreme(statistic: Floats, share: float = 0.998) -> float:

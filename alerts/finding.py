@@ -40,6 +40,10 @@ class Finding:
     begins: bool = True
 
 
+class NotYetError(Exception):
+    """An evaluation can't say anything yet; alerts of it stay as they are."""
+
+
 class Find(Protocol):
     """An evaluation: everything that holds at ``now`` (µs); what it no longer returns is over.
 

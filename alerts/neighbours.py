@@ -15,7 +15,7 @@ FEWEST = 3
 def middle(values: Floats) -> Floats:
     """Return the median over the last axis of what is there (not NaN); NaN where nothing is."""
     ordered = np.sort(values, axis=-1)  # NaN comes last
-    count = np.sum(~np.isnan(values), axis=-1, dtype=np.int64)[..., None]
+    count = np.count_nonzero(~np.isnan(values), axis=-1, keepdims=True)
     low = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=-1)
     high = np.take_along_axis(ordered, np.minimum(count // 2, values.shape[-1] - 1), axis=-1)
     result: Floats = (0.5 * (low + high))[..., 0]
@@ -25,7 +25,7 @@ def middle(values: Floats) -> Floats:
 def quantile(values: Floats, share: float) -> Floats:
     """Return a quantile over the last axis of what is there, the value next below it; NaN where nothing is."""
     ordered = np.sort(values, axis=-1)
-    count = np.sum(~np.isnan(values), axis=-1, dtype=np.int64)[..., None]
+    count = np.count_nonzero(~np.isnan(values), axis=-1, keepdims=True)
     place = (share * np.maximum(count - 1, 0)).astype(np.int64)
     result: Floats = np.take_along_axis(ordered, place, axis=-1)[..., 0]
     return result

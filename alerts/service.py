@@ -12,7 +12,7 @@ import asyncpg
 import structlog
 
 from alerts.evaluate import Evaluator, muffle
-from alerts.finding import Find, Finding
+from alerts.finding import Find, Finding, NotYetError
 from alerts.metrics import AlertMetrics
 from alerts.options import AlertOptions
 from alerts.scene import Scene
@@ -183,7 +183,7 @@ class Alerts:
         for kind, find in self._finds.items():
             try:
                 result.findings.extend(muffle(await find(connection, now), windows, now))
-            except asyncpg.PostgresError as error:
+            except (asyncpg.PostgresError, NotYetError) as error:
                 if connection.is_closed():
                     raise
                 log.warning("a search can't be made", search=kind, error=str(error))

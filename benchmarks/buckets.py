@@ -40,7 +40,9 @@ class Day:
 
     def bucket(self, place: int) -> Bucket:
         """Return one of them."""
-        states = (getattr(self, name)[place] for name in ("count", "mean", "low", "high", "m2", "last", "last_at"))
+        states = (
+            getattr(self, name)[place] for name in ("count", "mean", "low", "high", "m2", "last", "last_at")
+        )
         return Bucket(self.start + place * BUCKET, *states)
 
 
@@ -64,7 +66,9 @@ class Buckets:
         fleet = self.city.fleet
         series = [
             (int(row), kind, metric, city)
-            for city, (kind, metric) in enumerate((kind, metric) for kind in self.kinds for metric in kind.metrics)
+            for city, (kind, metric) in enumerate(
+                (kind, metric) for kind in self.kinds for metric in kind.metrics
+            )
             for row in self.rows[kind.name]
         ]
         groups: dict[tuple[int, str], int] = {}
@@ -80,7 +84,6 @@ class Buckets:
             others=others_of(city_of_group),
             minimum=np.array([metric.minimum for _, _, metric, _ in series], np.float32),
             maximum=np.array([metric.maximum for _, _, metric, _ in series], np.float32),
-            step=np.array([metric.resolution for _, _, metric, _ in series], np.float32),
             is_counter=np.array([metric.behaviour is Behaviour.COUNTER for _, _, metric, _ in series]),
             interval=self.city.interval,
         )
@@ -177,14 +180,19 @@ class Hours:
         low = np.fmin.reduce(day.low.reshape(count.shape), axis=1)
         last = np.where(count > 0, day.last.reshape(count.shape), -np.inf).max(axis=1)
         last = np.where(there, last, np.nan)
-        before = np.vstack((self.last if self.last is not None else np.full((1, last.shape[1]), np.nan), last[:-1]))
+        before = np.vstack(
+            (self.last if self.last is not None else np.full((1, last.shape[1]), np.nan), last[:-1])
+        )
         rise = last - before
         counter = self.layout.is_counter
         mean = np.where(counter, np.where(rise >= 0, rise, np.nan), mean)
         self.last = last[-1:]
         self.parts.append(
             History(
-                *(array.astype(np.float32) for array in (mean, high - mean, mean - low)), still=there & (high == low)
+                mean.astype(np.float32),
+                (high - mean).astype(np.float32),
+                (mean - low).astype(np.float32),
+                there & (high == low),
             )
         )
         self.start.append(day.start)

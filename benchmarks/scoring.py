@@ -69,7 +69,7 @@ class AlertLog:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Score:
-    """``delays`` are seconds from a fault's beginning to its first alert, by fault; ``missed`` and ``wrong`` the rest."""
+    """``delays`` are seconds from a fault's beginning to its first alert, by fault; the rest is missed and wrong."""
 
     alerts: int
     right: int
@@ -93,7 +93,8 @@ class Score:
 def truths_of(episodes: Iterable[Episode], labels: Iterable[Label], start: int, end: int) -> list[Truth]:
     """Return what went wrong and began between two times, Unix µs."""
     result = [
-        Truth(e.fault.value, e.begin, e.end, e.kind, frozenset(e.metrics), e.device, e.district) for e in episodes
+        Truth(e.fault.value, e.begin, e.end, e.kind, frozenset(e.metrics), e.device, e.district)
+        for e in episodes
     ]
     for label in labels:
         at = parse_timestamp(label.time)

@@ -10,6 +10,7 @@ from alerts.delivery_metrics import DeliveryMetrics
 from alerts.metrics import AlertMetrics
 from alerts.options import AlertOptions
 from alerts.service import Alerts
+from alerts.watch import Watch
 from cli.alert_table import show_alerts
 from cli.connections import database_url
 from cli.delivering import Delivering, Ways
@@ -46,7 +47,7 @@ def alert(
     url = database_url(settings, ALERTS_ROLE)
     metrics = AlertMetrics()
     delivering = Delivering(Ways.of(settings), url, DeliveryMetrics(metrics.registry))
-    service = Alerts(AlertOptions(url), metrics, beside=[delivering])
+    service = Alerts(AlertOptions(url), metrics, finds=Watch().finds(), beside=[delivering])
     server = status_server(status_of(service), settings.alerts_host, settings.alerts_port)
     run_until_stopped(lambda stop: run_with_status(service.run, stop, server))
 

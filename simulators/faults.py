@@ -108,7 +108,9 @@ class FaultInjector:
         self._rates = [
             (fault, rates[fault]) for fault in Fault if rates.get(fault, 0) > 0 and fault.value not in lasting
         ]
-        self._lasting = LastingFaults(city, {Lasting(f): rate for f, rate in rates.items() if f.value in lasting})
+        self._lasting = LastingFaults(
+            city, {Lasting(f): rate for f, rate in rates.items() if f.value in lasting}
+        )
         self._spacing = spacing
         self._held: dict[int, tuple[int, list[tuple[bytes, Label]]]] = {}
 

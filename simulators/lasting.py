@@ -108,7 +108,7 @@ class Altered:
 
 
 class LastingFaults:
-    """Changes readings of a city. Shares are of all readings, those of events of all readings of kinds that have any."""
+    """Changes readings of a city. Shares are of all readings, those of events of readings of kinds that have any."""
 
     def __init__(self, city: City, shares: Mapping[Lasting, float]) -> None:
         self._city = city
@@ -191,7 +191,9 @@ class LastingFaults:
         chosen: Ints = columns[(bits % np.uint64(len(columns))).astype(np.int64)]
         return chosen
 
-    def _frozen(self, kind: Kind, rows: Rows, _times: Ints, _values: Floats, begin: Ints, _end: Ints) -> Floats:
+    def _frozen(
+        self, kind: Kind, rows: Rows, _times: Ints, _values: Floats, begin: Ints, _end: Ints
+    ) -> Floats:
         """Return the values of the episodes' beginnings."""
         beginnings, inverse = np.unique(np.stack((rows, begin), axis=1), axis=0, return_inverse=True)
         return self._city.values(kind.name, beginnings[:, 0], beginnings[:, 1])[inverse.reshape(-1)]

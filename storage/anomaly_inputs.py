@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,11 @@ class Watched:
     district: tuple[str, ...]
     interval: Ints
     seen: Ints  # (d,) Unix µs, 0 where nothing ever came
+
+    @property
+    def every(self) -> tuple[int, ...]:
+        """Return the intervals, comparable."""
+        return tuple(self.interval.tolist())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,7 +98,18 @@ async def read_states(
     result = []
     for place in range(0, len(columns), 9):
         count, mean, m2, low, high, first, last, first_at, last_at = columns[place : place + 9]
-        result.append(
-            States(device, bucket, count, mean, m2, low, high, first, first_at, last, last_at)
-        )
+        result.append(States(device, bucket, count, mean, m2, low, high, first, first_at, last, last_at))
     return result
+
+
+async def count_earlier(connection: Connection, fingerprints: Sequence[str], since: int) -> dict[str, int]:
+    """Return how many alerts of each fingerprint are over that began after ``since``, Unix µs."""
+    rows = await connection.fetch(
+        """
+        SELECT fingerprint, count(*) AS times FROM alatau.alert
+        WHERE fingerprint = ANY($1::text[]) AND state = 'resolved' AND since >= $2 GROUP BY fingerprint
+        """,
+        fingerprints,
+        from_microseconds(since),
+    )
+    return {row["fingerprint"]: row["times"] for row in rows}

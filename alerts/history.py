@@ -1,0 +1,48 @@
+"""Hours of a metric as arrays, from the rows of rollups."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from alerts.baseline import History
+from alerts.neighbours import Ints
+from sensors.kinds import Behaviour, Metric
+from storage.anomaly_inputs import States
+from storage.rollup_tables import HOUR
+
+
+def history_of(states: States, devices: Ints, start: int, hours: int, metric: Metric) -> History:
+    """Return the history (n, hours) of devices, given by their numbers in the database, from ``start``, Unix µs."""
+    order = np.argsort(devices)
+    at = np.minimum(np.searchsorted(devices[order], states.device), len(order) - 1)
+    hour = (states.bucket - start) // HOUR
+    kept = (devices[order][at] == states.device) & (states.count > 0) & (hour >= 0) & (hour < hours)
+    where = (order[at[kept]], hour[kept])
+
+    def whole(column: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        result = np.full((len(devices), hours), np.nan)
+        result[where] = column[kept]
+        return result
+
+    mean, low, high = whole(states.mean), whole(states.low), whole(states.high)
+    if metric.behaviour is Behaviour.COUNTER:
+        mean = rises(whole(states.last), whole(states.last_at.astype(np.float64)))
+    return History(
+        mean.astype(np.float32),
+        (high - mean).astype(np.float32),
+        (mean - low).astype(np.float32),
+        still=low == high,
+    )
+
+
+def rises(last: npt.NDArray[np.float64], last_at: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return how much a counter rises in an hour (n, hours), from its last values and their times in Unix µs.
+
+    NaN where the hour before is not there, and where it was set back.
+    """
+    result = np.full_like(last, np.nan)
+    rise, waited = np.diff(last, axis=1), np.diff(last_at, axis=1)
+    hourly = rise * HOUR / np.where(waited > 0, waited, np.nan)
+    result[:, 1:] = np.where(rise >= 0, hourly, np.nan)
+    return result
