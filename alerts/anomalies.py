@@ -106,6 +106,7 @@ class Memory:
     distance: Floats  # (s,) of the hour's mean from neighbours, in y
     slow: Floats  # (s,)
     still: Ints  # (s,) buckets of one value
+    still_since: Ints  # (s,) the first reading of it
     over: Ints  # (s,) buckets beyond the bound
     pattern: npt.NDArray[np.int8]  # (s,)
     since: Ints  # (s,)
@@ -152,6 +153,7 @@ class Memory:
             distance=nan(s),
             slow=np.zeros(s, np.float32),
             still=np.zeros(s, np.int64),
+            still_since=np.zeros(s, np.int64),
             over=np.zeros(s, np.int64),
             pattern=np.zeros(s, np.int8),
             since=np.zeros(s, np.int64),
@@ -310,8 +312,10 @@ class Detector:
         same &= (bucket.low > layout.minimum) & (bucket.high < layout.maximum)
         counts = self.baseline.moves[slot][layout.city]
         memory.still = np.where(there, np.where(same, memory.still + counts, 0), memory.still)
+        memory.still_since = np.where(there & ~same, bucket.last_at, memory.still_since)
         hours = self.baseline.stuck[layout.city]
-        return memory.still >= np.maximum(_STUCK_LEAST, hours * self._per_hour())
+        stuck: Bools = memory.still >= np.maximum(_STUCK_LEAST, hours * self._per_hour())
+        return stuck
 
     def _of_groups(self, residual: Floats) -> None:
         """Compare districts with each other and the city with its last hours; keep what neighbours share."""
@@ -386,7 +390,7 @@ class Detector:
             [Pattern.STUCK, Pattern.SPIKE, Pattern.DEPARTURE, Pattern.DRIFT],
             Pattern.USUAL,
         ).astype(np.int8)
-        begins = np.where(stuck, self.time - (memory.still + 1) * BUCKET, self.time - BUCKET)
+        begins = np.where(stuck, memory.still_since, self.time - BUCKET)
         begins = np.where(pattern == Pattern.DEPARTURE, self.time - _HOLD * BUCKET, begins)
         memory.since = np.where(pattern == was, memory.since, begins)
         memory.pattern = pattern

@@ -213,7 +213,7 @@ def _fit(mean: Floats, slots: Ints, district: Ints, metric: Metric, knee: Floats
     away = residual - common if together else residual
     least = _floor_by_hour(mean, knee, metric, slots, floor)
     apart = _by_hour_of_day(away, slots, least)
-    tail = _typical_extreme(np.abs(away) / apart[:, slots % 24])
+    tail = _typical_extreme(_relative(away, apart, slots))
     least = np.median(least, axis=0, keepdims=True)
     return _Fit(knee, floor, y, centre, away, apart, least, tail, of_group, of_city, together)
 
@@ -297,7 +297,8 @@ def _by_hour_of_day(away: Floats, slots: Ints, floor: Floats) -> Floats:
         apart[:, hour] = np.maximum(apart[:, hour], by_tail)
     # An hour that was quiet for some weeks need not stay so.
     apart = np.maximum(apart, _QUIET * np.median(apart, axis=1, keepdims=True))
-    return np.maximum(apart, floor).astype(np.float32)
+    result: Floats = np.maximum(apart, floor).astype(np.float32)
+    return result
 
 
 def _floor_by_hour(mean: Floats, knee: Floats, metric: Metric, slots: Ints, floor: Floats) -> Floats:
@@ -311,14 +312,21 @@ def _floor_by_hour(mean: Floats, knee: Floats, metric: Metric, slots: Ints, floo
         step = np.maximum(step, np.nan_to_num(least))
     usual = np.stack([np.nan_to_num(middle(mean[:, slots % 24 == hour])) for hour in range(24)], axis=1)
     of_step = step[:, None] / np.hypot(usual, np.maximum(knee, 1e-9)[:, None])
-    return np.maximum(np.where(knee[:, None] > 0, of_step, 0.0), floor[:, None]).astype(np.float32)
+    by_hour: Floats = np.maximum(np.where(knee[:, None] > 0, of_step, 0.0), floor[:, None]).astype(np.float32)
+    return by_hour
 
 
 def _tails(away: Floats, apart: Floats, slots: Ints, typical: float) -> Floats:
     """Return each device's own extreme (n,), but no more than some times the typical one: it may be a fault."""
-    own = np.nan_to_num(quantile(np.abs(away) / apart[:, slots % 24], 0.998))
+    own = np.nan_to_num(quantile(_relative(away, apart, slots), 0.998))
     result: Floats = np.clip(own, typical, _OWN_EXTREME * typical)
     return result
+
+
+def _relative(away: Floats, apart: Floats, slots: Ints) -> Floats:
+    """Return how many deviations (n, 24) each distance (n, hours) is, at its hour of the day."""
+    sizes: Floats = (np.abs(away) / apart[:, slots % 24]).astype(np.float32)
+    return sizes
 
 
 def _typical_extreme(statistic: Floats, share: float = 0.998) -> float:
@@ -361,7 +369,7 @@ def _group_bound(of_group: Floats, slots: Ints, floor: Floats) -> Floats:
         if len(rest):
             stray[place] = of_group[place] - middle(rest.T)
     apart = _by_hour_of_day(stray, slots, floor)
-    tail = _typical_extreme(np.abs(stray) / apart[:, slots % 24], 0.98)
+    tail = _typical_extreme(_relative(stray, apart, slots), 0.98)
     there = ~np.all(np.isnan(stray), axis=1)
     return np.where(there[:, None], max(_SIGMAS, _FEW_EXTREME * tail) * apart, np.inf).astype(np.float32)
 
@@ -369,7 +377,7 @@ def _group_bound(of_group: Floats, slots: Ints, floor: Floats) -> Floats:
 def _city_bound(change: Floats, slots: Ints, floor: Floats) -> Floats:
     """Return how far the city (1, hours) may move within hours, (1, 24)."""
     apart = _by_hour_of_day(change, slots, floor)
-    tail = _typical_extreme(np.abs(change) / apart[:, slots % 24], 0.98)
+    tail = _typical_extreme(_relative(change, apart, slots), 0.98)
     return (max(_SIGMAS, _FEW_EXTREME * tail) * apart).astype(np.float32)
 
 
@@ -402,5 +410,5 @@ def _longest_still(history: History, slots: Ints, moves: npt.NDArray[np.bool_]) 
     for hour in np.flatnonzero(moves[slots]).tolist():
         run = np.where(there[:, hour], np.where(history.still[:, hour], run + 1, 0), run)
         longest = np.maximum(longest, run)
-    hours = float(np.quantile(longest, 0.9)) if len(longest) else 0.0
+    hours = float(np.quantile(longest, 0.9, method="lower")) if len(longest) else 0.0
     return 2 * hours

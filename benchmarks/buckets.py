@@ -143,7 +143,7 @@ def _states(place: Ints, times: Ints, values: np.ndarray, devices: int) -> dict[
 
     def spread(column: np.ndarray, fill: float, dtype: type) -> np.ndarray:
         """Put (buckets that are there, metrics) where they belong."""
-        whole = np.full((devices * PER_DAY, metrics), fill, dtype)
+        whole: np.ndarray = np.full((devices * PER_DAY, metrics), fill, dtype)
         whole[where] = column
         return whole.reshape(devices, PER_DAY, metrics).transpose(1, 2, 0).reshape(PER_DAY, -1)
 
