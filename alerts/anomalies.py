@@ -39,6 +39,7 @@ _SLOW = np.float32(1 - np.exp(-BUCKET / (12 * 3600 * SECOND)))
 _LEAP_SIGMAS = 8.0
 _MAD = np.float32(1.4826)  # the median of sizes is then their deviation
 _SLOW_USUAL = np.float32(6.0)  # parts of its bound that a slow mean commonly has
+_BACK = 0.3  # of its slow mean, at which a sensor that drifted is as near to its neighbours as before
 _CITY_LONGEST = 43_200 * SECOND
 _HOLD = 3  # buckets for which a bound has to be exceeded
 _AGREE = 0.75  # of the devices of a group, whose values have to move together
@@ -107,6 +108,7 @@ class Memory:
     slow: Floats  # (s,)
     still: Ints  # (s,) buckets of one value
     still_since: Ints  # (s,) the first reading of it
+    back: Ints  # (s,) buckets near to neighbours again, after a drift
     over: Ints  # (s,) buckets beyond the bound
     pattern: npt.NDArray[np.int8]  # (s,)
     since: Ints  # (s,)
@@ -154,6 +156,7 @@ class Memory:
             slow=np.zeros(s, np.float32),
             still=np.zeros(s, np.int64),
             still_since=np.zeros(s, np.int64),
+            back=np.zeros(s, np.int64),
             over=np.zeros(s, np.int64),
             pattern=np.zeros(s, np.int8),
             since=np.zeros(s, np.int64),
@@ -378,8 +381,9 @@ class Detector:
         moving = there & ~stuck & ~in_event & ~departed
         memory.slow = np.where(moving, memory.slow + _SLOW * (clipped - memory.slow), memory.slow)
         # A sensor that was set right again is not held to its past.
-        is_back = (was == Pattern.DRIFT) & (size < _OFF * np.abs(memory.slow) * 0.5)
-        memory.slow = np.where(is_back, memory.slow * np.float32(0.8), memory.slow)
+        is_near = (was == Pattern.DRIFT) & (size < _BACK * np.abs(memory.slow))
+        memory.back = np.where(is_near, memory.back + 1, 0)
+        memory.slow = np.where(memory.back >= LAST, memory.slow * np.float32(0.8), memory.slow)
         slow = np.abs(memory.slow)
         limit = base.slow * self._restless(_SLOW_USUAL * slow / base.slow)
         drifts = np.where(was == Pattern.DRIFT, slow > _OFF * limit, (slow > limit) & ~in_event)
