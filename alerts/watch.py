@@ -60,7 +60,7 @@ class _Learned:
 class Watch:
     """Finds anomalies. One for a process; ``budget`` is how long it may learn and catch up in a pass, seconds."""
 
-    def __init__(self, budget: float = 15.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, budget: float = 5.0, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._budget = budget
         self._monotonic = monotonic
         self._watched: Watched | None = None
@@ -93,6 +93,8 @@ class Watch:
             return []
         await self._arrange(watched, stored[1])
         until = await self._complete_to(connection, now)
+        if until is None:
+            return []
         is_learned = await self._learn(connection, until, end)
         if self._detector is None or not await self._catch_up(connection, until, end) or not is_learned:
             raise NotYetError("the history is still being read")
@@ -124,11 +126,11 @@ class Watch:
             detector.memory = carry(self._detector, self._names, detector, names)
         self._detector, self._names = detector, names
 
-    async def _complete_to(self, connection: Connection, now: int) -> int:
-        """Return up to when rollups of all kinds are complete, Unix µs, at most ``now``."""
+    async def _complete_to(self, connection: Connection, now: int) -> int | None:
+        """Return up to when rollups of all kinds are complete, Unix µs, at most ``now``; None where there are none."""
         progress = await read_progress(connection)
         clean = [progress[part.kind.name].clean_to for part in self._parts if part.kind.name in progress]
-        return min([now, *clean]) // BUCKET * BUCKET
+        return min([now, *clean]) // BUCKET * BUCKET if clean else None
 
     async def _learn(self, connection: Connection, until: int, end: float) -> bool:
         """Learn what is not known or a day old, the oldest first; return whether everything is known."""
