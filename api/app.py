@@ -21,6 +21,7 @@ from api import (
     api_keys,
     audit,
     batches,
+    broker_address,
     city,
     corrections,
     dead_letters,
@@ -30,6 +31,7 @@ from api import (
     device_changes,
     devices,
     exports,
+    fleet,
     gaps,
     health,
     heatmap,
@@ -43,7 +45,9 @@ from api import (
     series,
     sessions,
     sign_in_page,
+    state,
     top,
+    ui,
     users,
 )
 from api.access import allow, allow_lasting
@@ -89,7 +93,10 @@ half-open, units are UCUM codes, lists continue at `next`. Errors are RFC 9457 p
 # Which role it takes to read, and to change, what each is about.
 _ROLES: dict[ModuleType, tuple[Role, Role]] = {
     city: (Role.VIEWER, Role.ADMIN),
+    broker_address: (Role.VIEWER, Role.ADMIN),
     devices: (Role.VIEWER, Role.OPERATOR),
+    fleet: (Role.VIEWER, Role.ADMIN),
+    state: (Role.VIEWER, Role.ADMIN),
     device_changes: (Role.OPERATOR, Role.OPERATOR),
     batches: (Role.OPERATOR, Role.OPERATOR),
     latest: (Role.VIEWER, Role.ADMIN),
@@ -210,6 +217,7 @@ def create_app(
         "live_beat": hub.run,
     }
     app.state.metrics = metrics
+    app.state.keeper = state.StateKeeper(options.state_seconds, options.air_seconds)
     if accounts is not None:
         dismissals = Dismissals(metrics, services.auditor)
         accounts.watch(dismissals.note, dismissals.miss)
@@ -230,6 +238,7 @@ def create_app(
     app.add_middleware(Edge, metrics=metrics)
     app.include_router(health.router)
     app.include_router(sign_in_page.router)
+    app.include_router(ui.router)
     app.include_router(
         sessions.entrance,
         dependencies=[Depends(problems.refuse_unknown_parameters)],

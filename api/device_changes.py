@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from api.access import Api, Asking, act
+from api.broker_address import broker_address
 from api.contract import BODY
 from api.description import problem
 from api.devices import (
@@ -87,7 +88,7 @@ async def post_secret(
     """Give a device a new secret, which is in this answer and never again. The old one ends, and its connection: at
     once, or after `grace`. The new one then has a user name of its own, and the device takes both."""
     grace = _grace(body)
-    secret = generate_secret()
+    address, secret = broker_address(api.options), generate_secret()
     detail = {"grace": f"PT{grace.total_seconds():.0f}S"} if grace else {}
     async with _changing(request, api, caller, device, "replace secret", **detail) as (connection, accounts):
         try:
@@ -100,7 +101,8 @@ async def post_secret(
         changed = await require_device(connection, device)
         if changed.disabled_at is not None:
             await accounts.disable_device(device)
-    return answer(with_secret(api, changed, user, secret), headers={"Cache-Control": "no-store"})
+    content = with_secret(api, address, changed, user, secret)
+    return answer(content, headers={"Cache-Control": "no-store"})
 
 
 def _grace(body: NewSecret) -> dt.timedelta:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 import urllib.parse
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field, StringConstraints, with_config
 from starlette.responses import Response
@@ -14,20 +12,22 @@ from typing_extensions import TypedDict
 
 from api.access import Api, Asking, act, address_of, require_in_scope
 from api.auditing import Refusal
+from api.broker_address import AUTHORITY_PATH, broker_address
 from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.description import problem
 from api.members import ANSWER, DeviceId, DistrictName, KindName, Moment, Next, Position, Seconds, Simulated
-from api.options import ApiOptions, DeviceAccounts
+from api.options import DeviceAccounts
 from api.parameters import no_such_device, parse_moment, require_known
 from api.problems import ProblemError, ProblemType, unavailable
 from api.responses import answer, next_page
 from api.services import Services, Whole
 from broker.errors import BrokerError
 from broker.secrets import generate_secret, hash_secret
+from broker.snippets import Account, Address, Language, snippets
 from sensors.catalogue import Catalogue
 from sensors.errors import CatalogueError
-from sensors.kinds import DeviceSpec, Kind
+from sensors.kinds import DeviceSpec
 from sensors.times import to_microseconds
 from sensors.topics import DEVICE_ID, Channel
 from storage.audit import record
@@ -109,6 +109,18 @@ class DevicesAnswer(TypedDict):
     next: Next
 
 
+@with_config(ANSWER)
+class SnippetAnswer(TypedDict):
+    """How to send readings with the secret."""
+
+    language: Annotated[Language, Field(description="What it is written in.", examples=["python"])]
+    title: Annotated[str, Field(description="What that is called.", examples=["Python"])]
+    file: Annotated[
+        str | None, Field(description="Name for a file of it; null of a command.", examples=["device.py"])
+    ]
+    text: Annotated[str, Field(description="To be pasted as it is.", examples=["import json …"])]
+
+
 # "try" is no name that a class can have.
 _FirstSteps = TypedDict(
     "_FirstSteps",
@@ -121,12 +133,30 @@ _FirstSteps = TypedDict(
             ),
         ],
         "secret": Annotated[str, Field(description="At the broker; shown only here.", examples=["SwbR…"])],
+        "broker": Annotated[
+            str, Field(description="Where it finds the broker.", examples=["mqtts://mqtt.alatau.kz:8883"])
+        ],
+        "topic": Annotated[
+            str,
+            Field(description="Where it publishes readings.", examples=["alatau/v1/sample-air-1/telemetry"]),
+        ],
+        "authority": Annotated[
+            str | None,
+            Field(
+                description="Where the certificate is that it trusts, to be kept as `ca.pem`; null where that is "
+                "one of the system's, or nothing is encrypted.",
+                examples=[AUTHORITY_PATH],
+            ),
+        ],
         "try": Annotated[
             str,
             Field(
                 description="A command that sends a reading.",
                 examples=["mosquitto_pub -h 127.0.0.1 -p 1883 -V 5 -q 1 …"],
             ),
+        ],
+        "snippets": Annotated[
+            list[SnippetAnswer], Field(description="The same, and programs that send readings, to be pasted.")
         ],
     },
 )
@@ -196,7 +226,7 @@ async def post_device(request: Request, body: NewDevice, api: Api, whole: Whole,
     spec = _spec(body, api.catalogue, to_microseconds(api.clock()))
     require_in_scope(request, whole, caller, "kind", spec.kind, caller.scope.kinds)
     require_in_scope(request, whole, caller, "district", spec.district, caller.scope.districts)
-    secret = generate_secret()
+    address, secret = broker_address(api.options), generate_secret()
     async with api.database.connection() as connection, connection.transaction():
         try:
             device = await _register(connection, spec, api.catalogue, secret, accounts)
@@ -205,11 +235,14 @@ async def post_device(request: Request, body: NewDevice, api: Api, whole: Whole,
                 whole.auditor.refused(Refusal(caller.actor, "register device", address_of(request), spec.id))
             raise
         await record(connection, [act(request, caller, "register device", spec.id)])
-    content = with_secret(api, device, spec.id, secret)
+    content = with_secret(api, address, device, spec.id, secret)
     return answer(
         content,
         status=201,
-        headers={"Location": f"{PREFIX}/devices/{urllib.parse.quote(spec.id)}"},
+        headers={
+            "Location": f"{PREFIX}/devices/{urllib.parse.quote(spec.id)}",
+            "Cache-Control": "no-store",
+        },
     )
 
 
@@ -267,27 +300,19 @@ def credential_of(secret: str) -> Credential:
     return Credential(hashed.salt, hashed.hash, hashed.iterations)
 
 
-def with_secret(api: Services, device: Device, user: str, secret: str) -> NewDeviceAnswer:
+def with_secret(api: Services, address: Address, device: Device, user: str, secret: str) -> NewDeviceAnswer:
     """Return a device with its new secret and how to use that."""
-    snippet = _publish_command(api.options, device.id, user, secret, api.catalogue.kind_of[device.kind])
-    return {**shape(device), "user": user, "secret": secret, "try": snippet}
-
-
-def _publish_command(options: ApiOptions, device: str, user: str, secret: str, kind: Kind) -> str:
-    broker = urllib.parse.urlsplit(options.mqtt_url)
-    is_tls = broker.scheme in ("mqtts", "ssl")
-    example = {metric.name: _plausible(metric.minimum, metric.maximum) for metric in kind.metrics[:2]}
-    certificate = ["--cafile", options.mqtt_ca] if options.mqtt_ca else []
-    arguments = [
-        "mosquitto_pub",
-        *("-h", broker.hostname or "127.0.0.1", "-p", str(broker.port or (8883 if is_tls else 1883))),
-        *certificate,
-        *("-V", "5", "-q", "1", "-i", device, "-u", user, "-P", secret),
-        *("-t", options.topics.of(device, Channel.TELEMETRY), "-m", orjson.dumps(example).decode()),
-    ]
-    return shlex.join(arguments)
-
-
-def _plausible(minimum: float, maximum: float) -> float:
-    """Return a value within the range that looks like one."""
-    return next((value for value in (20.0, 1.0, 0.0) if minimum <= value <= maximum), minimum)
+    kind = api.catalogue.kind_of[device.kind]
+    made = snippets(address, Account(device.id, user, secret, kind, device.interval_seconds))
+    return {
+        **shape(device),
+        "user": user,
+        "secret": secret,
+        "broker": api.options.mqtt_url,
+        "topic": address.topics.of(device.id, Channel.TELEMETRY),
+        "authority": AUTHORITY_PATH if address.trust else None,
+        "try": made[0].text,
+        "snippets": [
+            {"language": one.language, "title": one.title, "file": one.file, "text": one.text} for one in made
+        ],
+    }

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import Field, with_config
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from typing_extensions import TypedDict
 
 from api.description import problem
@@ -39,12 +39,6 @@ class Readiness(TypedDict):
     licence: Annotated[str, Field(description="`apache` or `timescale` (Community).", examples=["apache"])]
     revision: Annotated[str | None, Field(description="Of the database's schema.", examples=["0003"])]
     catalogue_version: Annotated[int | None, Field(description="Counts what was applied.", examples=[1])]
-
-
-@router.get("/", include_in_schema=False)
-async def get_root() -> Response:
-    """Lead people to the documentation."""
-    return RedirectResponse("/docs")
 
 
 @router.get("/healthz", response_model=Health)

@@ -31,8 +31,8 @@ from sensors.times import SECOND, to_microseconds
 from storage.latest_values import LatestDevice, LatestValues
 
 # A device may be late once or twice; the third time it is worth a look. Within a minute nobody looks.
-_STALE_AFTER_INTERVALS = 3
-_STALE_AFTER_SECONDS = 60
+STALE_AFTER_INTERVALS = 3
+STALE_AFTER_SECONDS = 60
 
 Age = Annotated[Seconds, Field(description="Since then, s; below 0 of a clock that is ahead.")]
 Stale = Annotated[bool, Field(description="Older than three intervals, and than a minute.", examples=[False])]
@@ -70,7 +70,7 @@ class DeviceNow(TypedDict):
 
 def stale_after(interval_seconds: float) -> float:
     """Return at what age, in seconds, a value of a device that keeps an interval is stale."""
-    return max(_STALE_AFTER_INTERVALS * interval_seconds, _STALE_AFTER_SECONDS)
+    return max(STALE_AFTER_INTERVALS * interval_seconds, STALE_AFTER_SECONDS)
 
 
 def shape_devices(latest: LatestValues, catalogue: Catalogue, now: dt.datetime) -> list[DeviceNow]:

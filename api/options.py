@@ -119,6 +119,8 @@ class ApiOptions:
     webhook_networks: tuple[Network, ...] = ()  # private ones that alerts may be sent to
     max_body_bytes: int = 1 << 20
     body_seconds: float = 30.0
+    state_seconds: float = 2.0  # how long the city's state holds before it is asked for again
+    air_seconds: float = 15.0  # the same of the index of the air
     max_quality_readings: int = 2_000_000  # that one answer about quality looks at
 
 

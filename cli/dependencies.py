@@ -15,9 +15,8 @@ import orjson
 import typer
 
 from cli.console import Steps, answers, errors
+from stack.debian import RELEASE, Package
 from stack.errors import StackError
-from stack.provision import Package
-from stack.recipe import RELEASE
 from stack.servers import Servers, ensure_servers, packages_of
 
 _PROJECT = pathlib.Path(__file__).parents[1]

@@ -12,6 +12,7 @@ import typer
 
 from cli.console import Steps, answers, errors
 from cli.dependencies import audit
+from stack.browser import ensure_browser
 from stack.errors import StackError
 from stack.servers import ensure_servers
 
@@ -44,8 +45,12 @@ def test(context: typer.Context) -> None:
       ./alatau test tests/ingest -k redelivered
       ./alatau test --numprocesses=2 --dist=loadfile --cov   (which lines it runs; takes half as long again)
     """
-    with Steps(errors) as steps, steps.step("servers") as report:
-        ensure_servers(os.environ, report)
+    with Steps(errors) as steps:
+        with steps.step("servers") as report:
+            ensure_servers(os.environ, report)
+        if not context.args:
+            with steps.step("browser") as report:
+                ensure_browser(os.environ, report)
     _exit([sys.executable, "-m", "pytest", *(context.args or _WHOLE_SUITE)])
 
 

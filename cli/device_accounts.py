@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Annotated
+
+import typer
 
 from broker.admin import BrokerAdmin
-from cli.connections import broker_admin, broker_url
+from broker.snippets import Account, Address, Language, Trust, snippet
+from cli.connections import broker_admin, broker_ca, broker_url
 from cli.console import answers, errors
 from cli.settings import Settings
-from sensors.kinds import Metric
-from sensors.topics import Channel, Topics
+from sensors.topics import Topics
+
+SnippetLanguage = Annotated[
+    Language, typer.Option("--snippet", help="Print how to send readings in this language.")
+]
 
 
 @contextlib.asynccontextmanager
@@ -25,15 +32,20 @@ async def told_broker(settings: Settings) -> AsyncIterator[BrokerAdmin | None]:
     errors.print("The broker was not told: set ALATAU_BROKER_ADMIN_PASSWORD, or restart it.")
 
 
-def print_secret(settings: Settings, device_id: str, user: str, secret: str, metric: Metric) -> None:
-    """Print a device's account, once, and how to use it."""
+def print_account(settings: Settings, account: Account, language: Language) -> None:
+    """Print a device's account, once, and how to use it in a language."""
     answers.print(
-        f"device  {device_id}\nuser    {user}\nsecret  {secret}   (shown once; only its hash is kept)",
+        f"device  {account.device}\nuser    {account.user}\n"
+        f"secret  {account.secret}   (shown once; only its hash is kept)\n",
         markup=False,
     )
-    topic = Topics(settings.topic_root).of(device_id, Channel.TELEMETRY)
-    answers.print(
-        f"\nA reading of it:\n  mosquitto_pub -L '{broker_url(settings)}/{topic}' -i {device_id} -u '{user}' "
-        f"-P '{secret}' -V 5 -q 1 -m '{{\"{metric.name}\": {metric.minimum:g}}}'",
-        soft_wrap=True,
-    )
+    shown = snippet(_address(settings), account, language)
+    title = "A reading of it:" if shown.file is None else f"{shown.title}, for a file {shown.file}:"
+    answers.print(f"{title}\n\n{shown.text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _address(settings: Settings) -> Address:
+    url, topics = settings.mqtt_public_url or broker_url(settings), Topics(settings.topic_root)
+    authority = broker_ca(settings, url)
+    trust = None if authority is None else Trust(str(authority), authority.read_text())
+    return Address(url, topics, trust)

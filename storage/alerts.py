@@ -168,3 +168,17 @@ async def acknowledge(connection: Connection, number: int, by: str, note: str, n
         by,
     )
     return True
+
+
+async def count_open_alerts(connection: Connection) -> dict[tuple[str | None, Severity, AlertState], int]:
+    """Return how many alerts fire or were acknowledged, by district (None: of the whole city), severity and state."""
+    rows = await connection.fetch(
+        """
+        SELECT COALESCE(d.district, a.district) AS district, a.severity, a.state, count(*) AS alerts
+        FROM alatau.alert a LEFT JOIN alatau.device d ON d.device_id = a.device_id
+        WHERE a.state IN ('firing', 'acknowledged') GROUP BY 1, 2, 3
+        """
+    )
+    return {
+        (row["district"], Severity(row["severity"]), AlertState(row["state"])): row["alerts"] for row in rows
+    }

@@ -5,6 +5,13 @@ const form = document.getElementById("sign-in");
 const signedIn = document.getElementById("signed-in");
 let csrfToken = null;
 
+// Where somebody came from, if that is a page of this server.
+function cameFrom() {
+  const given = new URLSearchParams(location.search).get("to");
+  const to = given?.startsWith("/") ? new URL(given, location.origin) : null;
+  return to?.origin === location.origin ? to.pathname + to.search : null;
+}
+
 function show(session) {
   csrfToken = session?.csrf_token ?? null;
   form.hidden = session !== null;
@@ -55,7 +62,7 @@ form.addEventListener("submit", (event) => {
     });
     form.elements.password.value = "";
     if (answer.ok) {
-      show(await answer.json());
+      location.assign(cameFrom() ?? "/ui");
     } else {
       error.textContent = await explain(answer);
       form.elements.password.focus();
@@ -75,8 +82,16 @@ document.getElementById("sign-out").addEventListener("click", (event) => {
   });
 });
 
+const elsewhere = form.querySelector("a");
+if (elsewhere !== null && cameFrom() !== null) {
+  elsewhere.search = new URLSearchParams({ to: cameFrom() });
+}
+
 attempt(document.getElementById("error"), form.querySelector("button"), async () => {
   const answer = await fetch(SESSION);
+  if (answer.ok && cameFrom() !== null) {
+    location.replace(cameFrom());
+  }
   show(answer.ok ? await answer.json() : null);
 }).then(() => {
   form.hidden = !signedIn.hidden;

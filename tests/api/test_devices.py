@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import pathlib
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -12,6 +14,8 @@ import pytest
 from broker.drift import Account, Deviation, Drift
 from broker.errors import BrokerError
 from broker.refusals import Dismissal
+from broker.snippets import Language
+from cli.certificates import CertificateStore
 from cli.local import LocalStack
 from sensors.accounts import client_id_of, user_names
 from sensors.times import to_microseconds
@@ -86,6 +90,14 @@ class Accounts:
         return sum(len(devices) for deviation, devices in drift.items() if deviation != Deviation.MISSING)
 
 
+@pytest.fixture
+def authority(tmp_path: pathlib.Path) -> pathlib.Path:
+    """The certificate of an authority."""
+    store = CertificateStore(tmp_path)
+    store.ensure_authority(dt.datetime.now(dt.UTC))
+    return store.authority_file
+
+
 def body(name: str, **changes: Any) -> dict[str, Any]:
     return {"id": name, "kind": "air_quality", "district": "gate", **changes}
 
@@ -140,10 +152,10 @@ async def test_a_device_that_is_not_there_is_404_and_the_nearest_named(
 
 
 async def test_a_registered_device_is_at_the_database_and_at_the_broker(
-    application: Served, city: City
+    application: Served, city: City, authority: pathlib.Path
 ) -> None:
     accounts = Accounts()
-    told = {"mqtt_url": "mqtts://broker.city:8884", "mqtt_ca": "/ca.pem"}
+    told = {"mqtt_url": "mqtts://broker.city:8884", "mqtt_ca": str(authority)}
     async with application(accounts=accounts, **told) as client:
         new = body("new-1", position=[77.01, 43.47], interval="PT5M", metadata={"pole": 3, "note": "x"})
         response = await client.post("/api/v1/devices", json=new)
@@ -158,8 +170,32 @@ async def test_a_registered_device_is_at_the_database_and_at_the_broker(
     options = dict(zip(command[1::2], command[2::2], strict=True))
     assert options["-t"] == "alatau/v1/new-1/telemetry"
     assert (options["-u"], options["-P"]) == (device["user"], device["secret"]) == ("new-1", device["secret"])
-    assert (options["-h"], options["-p"], options["--cafile"]) == ("broker.city", "8884", "/ca.pem")
-    assert set(orjson.loads(options["-m"])) <= set(city.catalogue.kind_of["air_quality"].columns)
+    assert (options["-h"], options["-p"], options["--cafile"]) == ("broker.city", "8884", "ca.pem")
+    assert tuple(orjson.loads(options["-m"])) == city.catalogue.kind_of["air_quality"].columns
+    assert (device["broker"], device["topic"]) == (told["mqtt_url"], options["-t"])
+    assert [one["language"] for one in device["snippets"]] == list(Language)
+    assert device["snippets"][0]["text"] == device["try"]
+
+
+async def test_the_certificate_that_devices_trust_is_where_the_answer_says(
+    application: Served, authority: pathlib.Path
+) -> None:
+    told = {"mqtt_url": "mqtts://broker.city", "mqtt_ca": str(authority)}
+    async with application(accounts=Accounts(), **told) as client:
+        device = (await client.post("/api/v1/devices", json=body("new-6"))).json()
+        answer = await client.get(device["authority"])
+        assert answer.content == await asyncio.to_thread(authority.read_bytes)
+        assert answer.headers["content-disposition"] == 'attachment; filename="ca.pem"'
+        await asyncio.to_thread(authority.unlink)
+        unread = await client.post("/api/v1/devices", json=body("new-7"))
+        assert "ALATAU_MQTT_CA" in problem(unread, 503, "unavailable")["detail"]
+        problem(await client.get("/api/v1/devices/new-7"), 404, "not-found")
+
+
+async def test_without_an_authority_of_its_own_there_is_no_certificate(application: Served) -> None:
+    async with application(accounts=Accounts(), mqtt_url="mqtts://broker.city") as client:
+        assert (await client.post("/api/v1/devices", json=body("new-8"))).json()["authority"] is None
+        problem(await client.get("/api/v1/broker/ca.pem"), 404, "not-found")
 
 
 async def test_the_command_of_the_answer_publishes_at_the_real_broker(

@@ -184,10 +184,6 @@ async def test_the_documentation_comes_from_here_and_nowhere_else(client: httpx2
         assert (await client.get(asset)).status_code == 200
 
 
-async def test_the_root_leads_to_the_documentation(client: httpx2.AsyncClient) -> None:
-    assert (await client.get("/")).headers["location"] == "/docs"
-
-
 @pytest.mark.parametrize("path", ["/api/v1/series", "/api/v1/devices", "/api/v1/latest"])
 async def test_the_description_lists_the_problems_of_each_path(client: httpx2.AsyncClient, path: str) -> None:
     responses = (await client.get("/openapi.json")).json()["paths"][path]["get"]["responses"]

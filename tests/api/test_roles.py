@@ -21,8 +21,10 @@ from tests.cities import City
 NEEDED = {
     Role.VIEWER: {
         *("GET /districts", "GET /kinds", "GET /metrics", "GET /devices", "GET /devices/{device}"),
+        "GET /broker/ca.pem",
         *("GET /latest", "GET /stream", "GET /series", "GET /top", "GET /heatmap", "GET /quality"),
         *("GET /alerts", "GET /alerts/{number}", "GET /rules", "GET /maintenance-windows"),
+        *("GET /fleet", "GET /state", "GET /state/devices"),
         *("GET /session", "DELETE /session", "POST /session/password"),
     },
     Role.ANALYST: {

@@ -37,3 +37,8 @@ async def test_every_field_has_a_label_and_a_password_manager_knows_it(client: h
     fields = dict(re.findall(r'<input id="(\w+)"[^>]*autocomplete="([\w-]+)"', page))
     assert fields == {"name": "username", "password": "current-password"}
     assert set(re.findall(r'<label for="(\w+)"', page)) == set(fields)
+
+
+async def test_where_a_page_names_no_icon_browsers_find_one(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/favicon.ico", headers={"Authorization": ""}, follow_redirects=True)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")

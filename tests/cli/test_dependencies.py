@@ -13,7 +13,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from cli.dependencies import audit, bill_of_materials, read_audit
-from stack.provision import Package
+from stack.debian import Package
 from stack.servers import Servers, packages_of
 
 FLAW = {"id": "PYSEC-2026-1", "aliases": ["CVE-2026-1"], "fix_versions": ["1.1"], "description": "…"}

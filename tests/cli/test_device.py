@@ -25,10 +25,25 @@ def test_an_added_device_is_listed_with_what_it_is(alatau: Alatau) -> None:
     )
     assert added.code == 0
     assert "device air-9 user air-9 secret " in added.out
-    assert "mosquitto_pub -L" in added.out
+    assert "A reading of it: mosquitto_pub -h 127.0.0.1 -p" in added.out
     listed = alatau("device", "list", "--kind", "air_quality", "--after", "air-8", "--limit", "1").out
     assert "air-9 air_quality gate 76.9500, 43.4800 30 s no" in listed
     assert "There may be more: --after air-9" in listed
+
+
+def test_a_program_is_printed_that_has_the_new_secret(alatau: Alatau) -> None:
+    board = ("--kind", "noise", "--district", "gate", "--interval", "PT30S")
+    added = alatau("device", "add", "board-1", *board, "--snippet", "arduino")
+    renewed = alatau("device", "secret", "board-1", "--snippet", "micropython")
+    for printed, title in (
+        (added, "Arduino, for a file device.ino:"),
+        (renewed, "MicroPython, for a file main.py:"),
+    ):
+        assert (printed.code, printed.errors.count("broker was not told")) == (0, 1)
+        assert title in printed.out
+        assert f'"{secret_of(printed.out)}"' in printed.out.partition(title)[2]
+        assert "once in 30 s" in printed.out
+    assert secret_of(added.out) != secret_of(renewed.out)
 
 
 def secret_of(printed: str) -> str:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from stack.debian import VERSIONS_FILE
 from stack.discovery import Broker, Database, Rejected, SearchPaths, find_brokers, find_databases
-from stack.provision import VERSIONS_FILE
 from stack.recipe import Tree
 from stack.servers import find_servers
 from tests.stack.programs import write_program

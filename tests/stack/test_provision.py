@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import shutil
 import stat
@@ -8,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from stack.apt import Apt
+from stack.debian import RELEASE
 from stack.errors import StackError
 from stack.progress import silent
-from stack.provision import provision, provisioned_versions, servers_prefix, verify
-from stack.recipe import RELEASE, Tree
+from stack.provision import SERVERS, provision, provisioned_versions, servers_prefix, verify
+from stack.recipe import Tree
 from tests.stack.programs import write_program
 
 
@@ -47,7 +49,7 @@ def test_machine_without_apt_says_what_to_do(in_vain: Path, monkeypatch: pytest.
 def test_full_disk_is_noticed_before_anything_is_downloaded(
     in_vain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stack.provision.DISK_NEEDED", 1 << 60)
+    monkeypatch.setattr("stack.provision.SERVERS", dataclasses.replace(SERVERS, disk_needed=1 << 60))
     with pytest.raises(StackError) as caught:
         provision(in_vain, {}, silent)
     assert "MB free" in caught.value.message

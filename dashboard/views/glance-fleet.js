@@ -1,0 +1,95 @@
+// Every device, where it is and what it is doing: the page's own copy, kept up to date by events.
+
+/** @typedef {{id: string, number: number, kind: string, district: string, position: [number, number] | null, state: string, time: number, alert: string | null}} Device */
+
+const SEVERITIES = ["info", "warning", "critical"];
+
+export class Fleet {
+  /** @type {Map<string, Device>} */
+  #devices = new Map();
+  /** @type {Device[]} */
+  #byNumber = [];
+  /** @type {Map<string, string>} */
+  #alerts = new Map();
+
+  /** The devices that have a position. */
+  places() {
+    return this.#byNumber.filter((device) => device.position);
+  }
+
+  /** Those that a map shows otherwise than as one that reports. */
+  unwell() {
+    return this.places().filter((device) => device.state !== "reporting" || device.alert);
+  }
+
+  at(/** @type {number} */ number) {
+    return this.#byNumber[number];
+  }
+
+  /** Return those of some devices that have a position. */
+  find(/** @type {string[]} */ ids) {
+    return ids.flatMap((id) => this.#devices.get(id) ?? []).filter((device) => device.position);
+  }
+
+  /** Take a page of `GET /api/v1/state/devices`; return the devices that look different now, or are new and not well. */
+  take(/** @type {any} */ page) {
+    const changed = [];
+    for (const [place, id] of page.device.entries()) {
+      const device = this.#devices.get(id) ?? this.#add(id);
+      if (device.state !== page.state[place]) changed.push(device);
+      device.kind = page.kind[place];
+      device.district = page.district[place];
+      device.position = page.longitude[place] === null ? null : [page.longitude[place], page.latitude[place]];
+      device.state = page.state[place];
+      device.time = page.reading_time[place] ? Date.parse(page.reading_time[place]) : 0;
+      device.alert = this.#alerts.get(id) ?? null;
+    }
+    return changed;
+  }
+
+  #add(/** @type {string} */ id) {
+    const device = /** @type {Device} */ ({ id, number: this.#byNumber.length, kind: "", district: "", position: null, state: "reporting", time: 0, alert: null });
+    this.#devices.set(id, device);
+    this.#byNumber.push(device);
+    return device;
+  }
+
+  /** Take readings; return the devices that look different now, and whether one was silent before. */
+  arrived(/** @type {any[]} */ readings) {
+    const changed = [];
+    for (const { device: id, time } of readings) {
+      const device = this.#devices.get(id);
+      if (!device) continue;
+      device.time = Math.max(device.time, Date.parse(time));
+      if (device.state === "reporting" || device.state === "disabled") continue;
+      device.state = "reporting";
+      changed.push(device);
+    }
+    return { changed, isNews: changed.length > 0 };
+  }
+
+  /** Take what the broker says of connections: a device whose last will came is silent, until it sends a reading. */
+  connected(/** @type {any[]} */ devices) {
+    const changed = [];
+    for (const { device: id, status } of devices) {
+      const device = this.#devices.get(id);
+      if (status !== "offline" || device?.state !== "reporting") continue;
+      device.state = "silent";
+      changed.push(device);
+    }
+    return changed;
+  }
+
+  /** Take all open alerts; return the devices that look different now. */
+  alert(/** @type {any[]} */ alerts) {
+    /** @type {Map<string, string>} */
+    const worst = new Map();
+    for (const { device, severity } of alerts) {
+      if (device && SEVERITIES.indexOf(severity) > SEVERITIES.indexOf(worst.get(device) ?? "")) worst.set(device, severity);
+    }
+    this.#alerts = worst;
+    const changed = this.#byNumber.filter((device) => device.alert !== (worst.get(device.id) ?? null));
+    for (const device of changed) device.alert = worst.get(device.id) ?? null;
+    return changed;
+  }
+}

@@ -1,0 +1,122 @@
+// The map: districts coloured by what is worst in them, every device a point, the base map beneath. By MapLibre where the
+// browser draws WebGL2, as a plain picture otherwise; and, for everybody who prefers that, as a table.
+
+import { get } from "../api.js";
+import { t } from "../i18n.js";
+import { Fleet } from "./glance-fleet.js";
+import { Labels } from "./glance-labels.js";
+import { districtTable } from "./glance-table.js";
+import { h } from "./kit.js";
+
+const FLEET_EVERY_MS = 60_000;
+const LEVELS = [0, 1, 2, 3, 4, 5];
+
+/** Return the panel of the map. */
+export function glanceMap(/** @type {import("./city.js").City} */ city, /** @type {AbortSignal} */ signal) {
+  const fleet = new Fleet();
+  const labels = new Labels(city);
+  const stage = h("div.map-stage");
+  const tableOf = h("div.map-table", { hidden: true });
+  const toggle = h("button.quiet", { type: "button", "aria-pressed": "false", onclick: () => choose(tableOf.hidden) }, t("map.as_table"));
+  const element = h(
+    "section.card.glance-map",
+    { "aria-label": t("map.title"), "aria-busy": "true" },
+    stage,
+    tableOf,
+    h("div.map-tools", {}, toggle),
+    legend(),
+  );
+  /** @type {any} */
+  let state = null;
+  /** @type {import("./glance-gl.js").GlMap | import("./glance-plan.js").PlanMap | null} */
+  let picture = null;
+
+  function choose(/** @type {boolean} */ isTable) {
+    tableOf.hidden = !isTable;
+    stage.hidden = isTable;
+    element.toggleAttribute("data-table", isTable);
+    toggle.setAttribute("aria-pressed", String(isTable));
+    if (!isTable) picture?.fit();
+  }
+
+  async function begin() {
+    const hasGl = Boolean(document.createElement("canvas").getContext("webgl2"));
+    element.dataset.by = hasGl ? "webgl" : "svg";
+    const parts = /** @type {const} */ ([loadFleet(), baseMap(city)]);
+    if (hasGl) {
+      const { GlMap } = await import("./glance-gl.js");
+      if (signal.aborted) return;
+      picture = new GlMap({ place: stage, city, fleet, labels, base: await parts[1], signal });
+    } else {
+      const { PlanMap } = await import("./glance-plan.js");
+      if (signal.aborted) return;
+      picture = new PlanMap({ place: stage, city, fleet, labels, base: await parts[1], signal });
+      choose(matchMedia("(max-width: 720px)").matches);
+    }
+    await parts[0];
+    if (signal.aborted) return;
+    await picture.begin();
+    if (state) picture.showState(state);
+    picture.showDevices(fleet.unwell());
+    element.removeAttribute("aria-busy");
+  }
+
+  async function loadFleet() {
+    let cursor = null;
+    do {
+      const page = await get("state/devices", { cursor }, { signal });
+      picture?.showDevices(fleet.take(page));
+      cursor = page.next;
+    } while (cursor);
+  }
+
+  const timer = window.setInterval(async () => {
+    if (!document.hidden) await loadFleet().catch(() => {});
+  }, FLEET_EVERY_MS);
+  signal.addEventListener("abort", () => window.clearInterval(timer), { once: true });
+  begin().catch((error) => {
+    if (!signal.aborted) stage.replaceChildren(h("p.nothing", { role: "alert" }, t("map.trouble", { what: error.message })));
+  });
+
+  return {
+    element,
+    showState: (/** @type {any} */ next) => {
+      state = next;
+      labels.show(next);
+      tableOf.replaceChildren(districtTable(next, city));
+      picture?.showState(next);
+    },
+    showAlerts: (/** @type {any[]} */ alerts) => {
+      const changed = fleet.alert(alerts);
+      picture?.showDevices(changed);
+    },
+    /** Take readings as they arrive; return whether a device was silent before. */
+    arrived: (/** @type {any[]} */ readings) => {
+      const { changed, isNews } = fleet.arrived(readings);
+      picture?.showDevices(changed);
+      picture?.pulse(readings.map((one) => one.device));
+      return isNews;
+    },
+    changed: (/** @type {any[]} */ devices) => picture?.showDevices(fleet.connected(devices)),
+  };
+}
+
+/** Return the base map's features, none of another city. */
+async function baseMap(/** @type {import("./city.js").City} */ city) {
+  const answer = await fetch(new URL("../map/alatau.geojson", import.meta.url));
+  const found = await answer.json();
+  return found.city === city.name ? found : { type: "FeatureCollection", features: [] };
+}
+
+function legend() {
+  const level = (/** @type {number} */ one) => h("li", {}, h("i.swatch", { "data-level": one }), t(`level.${one}`));
+  const mark = (/** @type {string} */ what) => h("li", {}, h("i.dot", { "data-state": what }), t(`map.${what}`));
+  return h(
+    "details.map-legend",
+    { open: matchMedia("(min-width: 1101px)").matches },
+    h("summary", {}, t("map.legend")),
+    h("ul", { "aria-label": t("map.districts") }, LEVELS.map(level)),
+    h("ul", { "aria-label": t("map.points") }, ["reporting", "silent", "alert"].map(mark)),
+    h("p.faint", {}, t("map.illustrative")),
+  );
+}
