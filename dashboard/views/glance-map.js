@@ -65,7 +65,8 @@ export function glanceMap(/** @type {import("./city.js").City} */ city, /** @typ
     let cursor = null;
     do {
       const page = await get("state/devices", { cursor }, { signal });
-      picture?.showDevices(fleet.take(page));
+      const changed = fleet.take(page);
+      picture?.showDevices(changed);
       cursor = page.next;
     } while (cursor);
   }
@@ -97,7 +98,10 @@ export function glanceMap(/** @type {import("./city.js").City} */ city, /** @typ
       picture?.pulse(readings.map((one) => one.device));
       return isNews;
     },
-    changed: (/** @type {any[]} */ devices) => picture?.showDevices(fleet.connected(devices)),
+    changed: (/** @type {any[]} */ devices) => {
+      const changed = fleet.connected(devices);
+      picture?.showDevices(changed);
+    },
   };
 }
 
@@ -113,7 +117,7 @@ function legend() {
   const mark = (/** @type {string} */ what) => h("li", {}, h("i.dot", { "data-state": what }), t(`map.${what}`));
   return h(
     "details.map-legend",
-    { open: matchMedia("(min-width: 1101px)").matches },
+    { open: matchMedia("(min-width: 1101px) and (min-height: 800px)").matches },
     h("summary", {}, t("map.legend")),
     h("ul", { "aria-label": t("map.districts") }, LEVELS.map(level)),
     h("ul", { "aria-label": t("map.points") }, ["reporting", "silent", "alert"].map(mark)),
