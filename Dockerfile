@@ -6,6 +6,7 @@ COPY alerts alerts
 COPY api api
 COPY broker broker
 COPY cli cli
+COPY dashboard dashboard
 COPY ingest ingest
 COPY maintenance maintenance
 COPY sensors sensors

@@ -230,12 +230,12 @@ async def test_a_device_is_found_by_typing_a_part_of_its_id(visitor: Visitor) ->
     await visit.open("/ui/devices")
     await loaded(page)
     box = page.get_by_role("searchbox")
-    await box.press_sequentially("air-quality-gate")
+    await box.press_sequentially("sim-air-quality-gate")
     rows = page.locator("tbody tr")
     await expect(rows).to_have_count(1)
     await expect(rows).to_contain_text(DEVICE)
     await expect(page.get_by_role("searchbox")).to_be_focused()
-    assert "q=air-quality-gate" in page.url
+    assert "q=sim-air-quality-gate" in page.url
 
 
 async def test_views_fit_a_phone_in_every_language(visitor: Visitor) -> None:
