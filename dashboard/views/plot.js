@@ -114,7 +114,7 @@ class TimePlot extends HTMLElement {
         ? [{ show: false }, { show: false }]
         : [
             { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ at) => ticks(at, picture.zone), size: 26, space: 64, grid: { show: false } },
-            { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ of) => of.map((one) => number(one)), size: 48, space: (picture.height ?? 220) < 180 ? 22 : 36 },
+            { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ of) => of.map((one) => number(one)), size: roomFor, space: (picture.height ?? 220) < 180 ? 22 : 36 },
           ],
       series: [{}, ...picture.lines.map((line, place) => this.#series(line, place))],
       hooks: {
@@ -251,6 +251,9 @@ function around(/** @type {number} */ low, /** @type {number} */ high, /** @type
   // A chart of what can't be below zero does not begin there.
   return [least >= 0 && least - air < 0 ? 0 : least - air, most + air];
 }
+
+// Axes of millions are wider than those of degrees: by the number of their characters, px.
+const roomFor = (/** @type {any} */ _, /** @type {string[] | null} */ written) => Math.max(40, 14 + 6.5 * Math.max(0, ...(written ?? []).map((one) => one.length)));
 
 // A value between two gaps has no line: it is a point.
 function alone(/** @type {any} */ plot, /** @type {number} */ series, /** @type {boolean} */ isShown) {
