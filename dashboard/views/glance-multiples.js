@@ -16,6 +16,8 @@ const METRICS = [
 ];
 const STEP = "PT15M";
 const HEIGHT = 52;
+// A bucket that has just begun has readings of a few devices only: its mean would be another city's.
+const YOUNG_MS = 5 * 60_000;
 
 /** Return the panel of small charts, a row for each metric and a column for each district. */
 export function multiples(/** @type {import("./city.js").City} */ city, /** @type {AbortSignal} */ signal) {
@@ -89,7 +91,11 @@ export function multiples(/** @type {import("./city.js").City} */ city, /** @typ
       return link;
     }
     const times = now.start.map((/** @type {string} */ at) => Date.parse(at) / 1000);
-    const ghost = before ? now.start.map((/** @type {any} */ _, /** @type {number} */ place) => before.avg[place] ?? null) : [];
+    if (Date.now() - times.at(-1) * 1000 < YOUNG_MS) {
+      times.pop();
+      now.avg = now.avg.slice(0, -1);
+    }
+    const ghost = before ? times.map((/** @type {any} */ _, /** @type {number} */ place) => before.avg[place] ?? null) : [];
     const tell = (/** @type {number | null} */ index) => {
       const place = index ?? lastOf(now.avg);
       const [is, was] = [now.avg[place] ?? null, ghost[place] ?? null];
