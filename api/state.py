@@ -90,8 +90,8 @@ class DevicePlaces(TypedDict):
 
     time: Annotated[Moment, Field(description="As of when, UTC.")]
     device: Annotated[list[str], Field(description="Ids.", examples=[["sample-air-1"]])]
-    kind: Annotated[list[str], Field(examples=[["air_quality"]])]
-    district: Annotated[list[str], Field(examples=[["gate"]])]
+    kind: Annotated[list[str], Field(description="Their kinds.", examples=[["air_quality"]])]
+    district: Annotated[list[str], Field(description="Where they belong.", examples=[["gate"]])]
     longitude: Annotated[
         list[float | None], Field(description="Degrees, WGS 84.", json_schema_extra={"examples": [[77.0]]})
     ]

@@ -35,7 +35,7 @@ class _Devices(TypedDict):
             examples=[41],
         ),
     ]
-    disabled: Count
+    disabled: Annotated[Count, Field(description="Devices that are let in no more.", examples=[0])]
 
 
 @with_config(ANSWER)
@@ -47,10 +47,10 @@ class DeviceCounts(_Devices):
 class AlertCounts(TypedDict):
     """Alerts that are open, by severity; those that were acknowledged are not among them, but counted apart."""
 
-    critical: Count
-    warning: Count
-    info: Count
-    acknowledged: Count
+    critical: Annotated[Count, Field(description="Firing.")]
+    warning: Annotated[Count, Field(description="Firing.")]
+    info: Annotated[Count, Field(description="Firing.")]
+    acknowledged: Annotated[Count, Field(description="Somebody looks after them.")]
 
 
 @with_config(ANSWER)
@@ -107,8 +107,8 @@ class IngestState(TypedDict):
 class IndexTable(TypedDict):
     """By which table the index of the air is made."""
 
-    name: Annotated[str, Field(examples=[NAME])]
-    source: Annotated[str, Field(examples=[SOURCE])]
+    name: Annotated[str, Field(description="What it is called.", examples=[NAME])]
+    source: Annotated[str, Field(description="Where it stands.", examples=[SOURCE])]
     date: Annotated[str, Field(description="Since when it holds.", examples=[DATE])]
 
 
