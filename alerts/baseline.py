@@ -52,6 +52,9 @@ _SIGMAS, _EXTREME, _SLOW_EXTREME, _FEW_EXTREME = 7.0, 2.0, 2.0, 3.0
 _STILL_SHARE = 0.1  # of hours without any change, beyond which standing still says nothing at that hour
 _COARSE_STEPS = 100
 _CLEARLY = 1.15
+_FAR = 0.15  # of the high values
+# Of all hours, beyond which a gauge that stands still, such as a queue, tells too little of when it does not.
+_MOSTLY = 0.75
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -172,6 +175,8 @@ def learn(history: History, slots: Ints, district: Ints, metric: Metric) -> Base
     fit = fits[0] if knee.any() and fits[0].tail < _CLEARLY * fits[1].tail else fits[1]
     moves = _moves(history, slots)
     judged = np.sum(~np.isnan(fit.y), axis=1) >= _FEWEST_HOURS
+    if metric.behaviour is Behaviour.GAUGE and not is_coarse(metric):
+        judged &= np.sum(history.still) <= _MOSTLY * np.sum(~np.isnan(history.mean))
     slow = np.maximum(_slow_bound(fit.away, fit.floor), _SLOW_LEAST * np.median(fit.apart, axis=1))
     if is_coarse(metric):
         judged &= np.ptp(fit.centre, axis=1) >= 0.5 * np.maximum(np.ptp(np.nan_to_num(fit.y), axis=1), 1e-6)
@@ -246,7 +251,9 @@ def _pooled(y: Floats, slots: Ints, number: int, wider: Floats, *, weight: float
 def _knee(mean: Floats, metric: Metric) -> Floats:
     """Return where the scale of each device turns logarithmic: a twentieth of its high values, 0 for none."""
     low, high = quantile(mean, 0.02), quantile(np.abs(mean), 0.9)
-    by_ratio = not is_coarse(metric) and metric.unit != "deg" and bool(np.median(np.nan_to_num(low)) >= 0)
+    # What may be negative has to stay well away from zero: a mild autumn says nothing of degrees below it.
+    far = np.median(np.nan_to_num(low)) >= _FAR * np.median(np.nan_to_num(high))
+    by_ratio = not is_coarse(metric) and metric.unit != "deg" and (metric.minimum >= 0 or bool(far))
     knee = np.maximum(0.05 * np.nan_to_num(high), 2 * metric.resolution)
     return np.where(by_ratio, knee, 0.0).astype(np.float32)
 

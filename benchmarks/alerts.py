@@ -3,7 +3,7 @@
 A simulated city of 260 devices: five weeks to learn from, with the same faults, then a month that is scored, bucket by
 bucket, as the process would see it. Baselines are learned anew each week, which takes less time than each day as in
 the process. The bounds of ``alerts/baseline.py`` and
-``alerts/anomalies.py`` were chosen on seed 1; the seed that counts here was not looked at before. Then the time that
+``alerts/anomalies.py`` were chosen on seeds 1 to 3; the seed that counts here was not looked at before. Then the time that
 one pass takes over 100,000 series.
 """
 
@@ -31,8 +31,8 @@ from simulators.faults import Fault
 from stack.progress import Report
 
 PARTS = ("month", "pass")
-TUNED_ON = 1
-_SEED = 3
+TUNED_ON = (1, 2, 3)
+_SEED = 4
 _FLEET = 260
 START = parse_timestamp("2026-11-01T19:00:00Z")  # a Monday, 0:00, in the city
 _LEARNED_DAYS, _SCORED_DAYS, _QUICK_DAYS, _LEARN_DAYS = 35, 28, 4, 7
@@ -182,7 +182,7 @@ def main() -> None:
     """Run the benchmark."""
     asked = options((__doc__ or "").partition("\n")[0], PARTS)
     days = _QUICK_DAYS if asked.quick else _SCORED_DAYS
-    settings = {"seed": _SEED, "bounds chosen on seed": TUNED_ON, "devices": _FLEET, "days": days}
+    settings = {"seed": _SEED, "bounds chosen on seeds": TUNED_ON, "devices": _FLEET, "days": days}
     result = Result("alerts", settings)
     with Steps(errors) as steps:
         if "month" in asked.only:
