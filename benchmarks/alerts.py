@@ -2,9 +2,8 @@
 
 A simulated city of 260 devices: five weeks to learn from, with the same faults, then a month that is scored, bucket by
 bucket, as the process would see it. Baselines are learned anew each week, which takes less time than each day as in
-the process. The bounds of ``alerts/baseline.py`` and
-``alerts/anomalies.py`` were chosen on seeds 1 to 3; the seed that counts here was not looked at before. Then the time that
-one pass takes over 100,000 series.
+the process. The bounds of ``alerts/baseline.py`` and ``alerts/anomalies.py`` were chosen on seeds 1 to 3; the seed that
+counts here was not looked at before. Then the time that one pass takes over 100,000 series.
 """
 
 from __future__ import annotations
