@@ -52,7 +52,8 @@ _SIGMAS, _EXTREME, _SLOW_EXTREME, _FEW_EXTREME = 7.0, 2.0, 2.0, 3.0
 _STILL_SHARE = 0.1  # of hours without any change, beyond which standing still says nothing at that hour
 _COARSE_STEPS = 100
 _CLEARLY = 1.15
-_FAR = 0.15  # of the high values
+# Units whose zero is where somebody put it, so that ratios say nothing.
+_NO_ZERO = frozenset({"Cel", "[degF]", "deg", "dB", "dB[SPL]"})
 # Of all hours, beyond which a gauge that stands still, such as a queue, tells too little of when it does not.
 _MOSTLY = 0.75
 
@@ -251,9 +252,9 @@ def _pooled(y: Floats, slots: Ints, number: int, wider: Floats, *, weight: float
 def _knee(mean: Floats, metric: Metric) -> Floats:
     """Return where the scale of each device turns logarithmic: a twentieth of its high values, 0 for none."""
     low, high = quantile(mean, 0.02), quantile(np.abs(mean), 0.9)
-    # What may be negative has to stay well away from zero: a mild autumn says nothing of degrees below it.
-    far = np.median(np.nan_to_num(low)) >= _FAR * np.median(np.nan_to_num(high))
-    by_ratio = not is_coarse(metric) and metric.unit != "deg" and (metric.minimum >= 0 or bool(far))
+    by_ratio = (
+        not is_coarse(metric) and metric.unit not in _NO_ZERO and bool(np.median(np.nan_to_num(low)) >= 0)
+    )
     knee = np.maximum(0.05 * np.nan_to_num(high), 2 * metric.resolution)
     return np.where(by_ratio, knee, 0.0).astype(np.float32)
 
