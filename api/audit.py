@@ -50,7 +50,7 @@ class AuditEvent(TypedDict):
     outcome: Annotated[Outcome, Field(description="Whether it was done.", examples=["done"])]
     times: Annotated[int, Field(description="Refusals of one kind are counted together.", examples=[1])]
     detail: Annotated[
-        dict[str, str | int | None], Field(description="More of it.", examples=[{"role": "viewer"}])
+        dict[str, bool | str | int | None], Field(description="More of it.", examples=[{"role": "viewer"}])
     ]
 
 

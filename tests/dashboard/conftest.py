@@ -7,6 +7,7 @@ fails the test when it ends: see ``Guard``.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,6 +19,7 @@ from playwright.async_api import Browser, async_playwright, expect
 from cli.local import LocalStack
 from sensors.catalogue import Catalogue
 from stack import browser as installed
+from storage.database import connect
 from tests.dashboard.city import Place, Town, running
 from tests.dashboard.visits import Visit, sign_in, visit
 
@@ -48,13 +50,21 @@ async def browser(chromium: installed.Browser) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-async def town(
+async def standing(
     local_stack: LocalStack, directory_for_servers: pathlib.Path, catalogue: Catalogue
 ) -> AsyncIterator[Town]:
     """The running city."""
     place = Place.beside(local_stack, directory_for_servers)
     async with running(place, local_stack, catalogue) as town:
         yield town
+
+
+@pytest.fixture
+async def town(standing: Town) -> AsyncIterator[Town]:
+    """The running city, with a connection of the test's own: other tests stop the database that all share."""
+    owner = await connect(standing.city.database.owner_url, application="test")
+    yield dataclasses.replace(standing, city=dataclasses.replace(standing.city, owner=owner))
+    await owner.close()
 
 
 @pytest.fixture
