@@ -229,7 +229,7 @@ class Deliveries:
         try:
             if sender is None:
                 raise DeliveryError(_NOT_SET_UP[type_])
-            note = await sender.send(recipient, messages)
+            note = await _send(sender, recipient, messages)
         except DeliveryError as error:
             await self._fail(connection, recipient, due, error)
             return False
@@ -279,3 +279,13 @@ class Deliveries:
         log.warning(
             "not delivered", destination=name, error=str(error), dead=len(dead) + old, again_in=round(wait, 1)
         )
+
+
+async def _send(sender: Sender, recipient: Recipient, messages: Sequence[Message]) -> str | None:
+    """Send; whatever goes wrong is a DeliveryError, so that one destination never stops the others."""
+    try:
+        return await sender.send(recipient, messages)
+    except DeliveryError:
+        raise
+    except Exception as error:  # of a library, at what nobody foresaw
+        raise DeliveryError(f"{type(error).__name__}: {error}") from error

@@ -84,7 +84,7 @@ def check_destination(destination: Destination, allowed: Sequence[Network]) -> N
             f"give at most {MOST_RECIPIENTS} recipients; a list of your mail server has more"
         )
     for one in destination.recipients:
-        if not _MAILBOX.fullmatch(one) or ".." in one:
+        if not _MAILBOX.fullmatch(one) or ".." in one or "=?" in one:
             raise DestinationError(f'"{one[:80]}" is no e-mail address; write name@example.org')
 
 
@@ -97,6 +97,8 @@ def _check_url(url: str, allowed: Sequence[Network]) -> None:
         host = None
     if not host or len(url) > _LONGEST_URL or not url.isascii() or not url.isprintable() or " " in url:
         raise DestinationError(f'"{url[:80]}" is no address of a webhook; write https://host/path')
+    if not all(0 < len(label) < 64 for label in host.removesuffix(".").split(".")):
+        raise DestinationError(f'"{url[:80]}" names no host: its parts have 1 to 63 characters each')
     if parts.scheme not in ("https", "http") or parts.fragment or parts.username is not None:
         raise DestinationError(
             f'"{url[:80]}" is no address of a webhook; write https://host/path, without a user and without #'

@@ -66,6 +66,8 @@ def test_a_network_that_is_allowed_is_reachable_and_its_neighbour_is_not() -> No
         ({"url": None}, "a webhook has a url"),
         ({"url": "ftp://example.org"}, "write https://"),
         ({"url": "https://"}, "write https://"),
+        ({"url": "https://a..b/x"}, "1 to 63 characters"),
+        ({"url": f"https://{'a' * 64}.example.org/"}, "1 to 63 characters"),
         ({"url": "https://anna:secret@example.org/"}, "without a user"),
         ({"url": "https://example.org/#part"}, "without #"),
         ({"url": "https://example.org:port/"}, "write https://"),
@@ -93,6 +95,7 @@ def test_a_webhook_that_can_not_be_is_refused_with_what_to_do(change: dict[str, 
         "duty@example.org\nBcc: x@example.org",
         "<duty@example.org>",
         "a@b..c",
+        "=?x?q?=0a?=@b.c",
     ],
 )
 def test_a_recipient_that_is_no_address_is_refused(recipient: str) -> None:

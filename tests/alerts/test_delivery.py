@@ -160,6 +160,19 @@ async def test_a_message_that_never_arrives_holds_no_others_up(outbox: Outbox) -
     assert await outbox.states() == [("waiting", 13), ("delivered", 1), ("delivered", 1)]
 
 
+async def test_a_destination_that_nobody_foresaw_stops_no_other(outbox: Outbox) -> None:
+    async with hook() as receiver:
+        # Such as one that an earlier version took: no host can be called so.
+        await add_hook(outbox.connection, "http://a..b/x", "odd")
+        await add_hook(outbox.connection, receiver.url)
+        async with outbox.working():
+            await raise_alert(outbox.connection, "a")
+            await receiver.until(1)
+            async with asyncio.timeout(10):
+                while not any("UnicodeError" in (one.last_error or "") for one in await outbox.all()):  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+
+
 async def test_a_destination_that_hangs_holds_no_other_up(outbox: Outbox) -> None:
     held = asyncio.Event()
     async with hook(held=held) as slow, hook() as quick:
@@ -305,7 +318,8 @@ async def test_the_database_may_end_the_connection_and_the_next_run_goes_on(
     async with hook() as receiver:
         await add_hook(outbox.connection, receiver.url)
         run = asyncio.create_task(outbox.deliveries({}).run(), name="test.deliveries")
-        async with asyncio.timeout(10):
+        # Longer than it takes to look at the outbox where no word is heard.
+        async with asyncio.timeout(40):
             while not await superuser.fetchval(  # noqa: ASYNC110 - the database tells nobody
                 """
                 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
