@@ -21,7 +21,7 @@ from sensors.catalogue import Catalogue
 from sensors.rules import Rule, read_rules
 from sensors.times import from_microseconds
 from storage.alert_inputs import read_fleet
-from storage.alert_rules import list_rules, list_windows, put_builtin_rules
+from storage.alert_rules import list_rules, put_builtin_rules, windows_under_way
 from storage.alert_states import forget_alerts, load_active, store_states, take_turn
 from storage.catalogue import load_catalogue
 from storage.database import connect, read_edition
@@ -178,7 +178,7 @@ class Alerts:
         """Return all that holds now, and what could not be evaluated."""
         active = await load_active(connection, now, lock=False)
         scene = Scene(now, catalogue, await read_fleet(connection, catalogue), by_fingerprint(active))
-        windows = await list_windows(connection, from_microseconds(now))
+        windows = await windows_under_way(connection, from_microseconds(now))
         result = await self._evaluator.evaluate(connection, await list_rules(connection), windows, scene)
         for kind, find in self._finds.items():
             try:

@@ -119,6 +119,19 @@ async def list_windows(
     return [Window(**row) for row in rows]
 
 
+async def windows_under_way(connection: Connection, now: dt.datetime) -> list[Window]:
+    """Return all windows that have begun and are not over."""
+    rows = await connection.fetch(
+        """
+        SELECT w.id, w.starts, w.ends, d.id AS device, w.district, w.kind, w.reason, w.created_by
+        FROM alatau.maintenance_window w LEFT JOIN alatau.device d ON d.device_id = w.device_id
+        WHERE w.starts <= $1 AND w.ends > $1
+        """,
+        now,
+    )
+    return [Window(**row) for row in rows]
+
+
 async def add_window(
     connection: Connection,
     starts: dt.datetime,

@@ -58,6 +58,7 @@ CREATE INDEX alert_by_change ON alatau.alert (changed_at);
 CREATE INDEX alert_by_device ON alatau.alert (device_id, id);
 CREATE INDEX alert_by_rule ON alatau.alert (rule_id);
 CREATE INDEX alert_by_end ON alatau.alert (resolved_at) WHERE state = 'resolved';
+CREATE INDEX alert_unheard ON alatau.alert (resolved_at) WHERE state = 'resolved' AND fired_at IS NULL;
 
 -- The history of each alert; only ever added to.
 CREATE TABLE alatau.alert_event (

@@ -130,7 +130,11 @@ GRANT SELECT, UPDATE, DELETE ON alatau.delivery TO alatau_alerts;
 -- anything; nobody's account, key or secret.
 GRANT USAGE ON SCHEMA alatau, reading, rollup TO alatau_reader;
 GRANT SELECT ON alatau.district, alatau.device, alatau.latest, alatau.sequence, alatau.sequence_gap,
-    alatau.rollup_progress, alatau.rollup_dirty, alatau.alert TO alatau_reader;
+    alatau.rollup_progress, alatau.rollup_dirty TO alatau_reader;
+-- Not who has seen an alert, nor what they said of it.
+GRANT SELECT (id, rule_id, kind_of_rule, fingerprint, severity, state, title, sentence, since, changed_at, fired_at,
+              gone_since, clear_seconds, resolved_at, device_id, district, kind, metric, value, low, high, evidence)
+    ON alatau.alert TO alatau_reader;
 GRANT SELECT (dead_letter_id, received_at, topic, reason, detail, device_id, repeats, replayed_at, replay_verdict)
     ON alatau.dead_letter TO alatau_reader;
 GRANT SELECT ON ALL TABLES IN SCHEMA reading, rollup TO alatau_reader;

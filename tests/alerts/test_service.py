@@ -24,9 +24,9 @@ from cli.status import status_app
 from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
 from sensors.rules import Rule, RuleKind
-from sensors.times import DAY
+from sensors.times import DAY, from_microseconds
 from stack.ports import free_port
-from storage.alert_rules import Origin, delete_rule, put_rule
+from storage.alert_rules import Origin, delete_rule, put_rule, windows_under_way
 from storage.alert_states import forget_alerts
 from storage.alerts import (
     ALERTS_CHANNEL,
@@ -322,3 +322,26 @@ async def test_killed_in_mid_transaction_it_loses_no_alert_and_repeats_none(clea
         ("air-2", "firing"),
         ("air-3", "firing"),
     ]
+
+
+async def test_every_window_under_way_counts_however_many_there_are(clean: City) -> None:
+    now = from_microseconds(NOON)
+    await clean.owner.execute(
+        """
+        INSERT INTO alatau.maintenance_window (starts, ends, district, reason, created_by)
+        SELECT $1::timestamptz + n * interval '1 hour', $1::timestamptz + n * interval '2 hours', 'gate', 'x', 'test'
+        FROM generate_series(1, 1001) AS n
+        """,
+        now,
+    )
+    try:
+        await clean.owner.execute(
+            """
+            INSERT INTO alatau.maintenance_window (starts, ends, district, reason, created_by)
+            VALUES ($1, $1::timestamptz + interval '1 hour', 'gate', 'now', 'test')
+            """,
+            now,
+        )
+        assert [window.reason for window in await windows_under_way(clean.owner, now)] == ["now"]
+    finally:
+        await clean.owner.execute("TRUNCATE alatau.maintenance_window")

@@ -214,6 +214,9 @@ async def test_the_reader_sees_no_secret_and_changes_nothing(reader: asyncpg.Con
     # What devices send may hold anything.
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await reader.fetch("SELECT payload FROM alatau.dead_letter")
+    # Nor is it of its business who has seen what.
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await reader.fetch("SELECT acknowledged_by FROM alatau.alert")
     assert (
         await reader.fetch(
             """
