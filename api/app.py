@@ -38,6 +38,7 @@ from api import (
     latest,
     live,
     maintenance_windows,
+    map_tiles,
     oidc,
     problems,
     quality,
@@ -238,6 +239,7 @@ def create_app(
     app.add_middleware(Edge, metrics=metrics)
     app.include_router(health.router)
     app.include_router(sign_in_page.router)
+    app.include_router(map_tiles.router)
     app.include_router(ui.router)
     app.include_router(
         sessions.entrance,

@@ -117,6 +117,7 @@ class ApiOptions:
     sign_in: SignInOptions = dataclasses.field(default_factory=SignInOptions)
     oidc: OidcOptions | None = None  # who else lets people in
     webhook_networks: tuple[Network, ...] = ()  # private ones that alerts may be sent to
+    map_tiles: pathlib.Path | None = None  # the dashboard's base map, as PMTiles
     max_body_bytes: int = 1 << 20
     body_seconds: float = 30.0
     state_seconds: float = 2.0  # how long the city's state holds before it is asked for again

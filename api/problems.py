@@ -34,6 +34,7 @@ class ProblemType(enum.Enum):
     ROTATING = ("rotation-under-way", 409, "It has two secrets already")
     NOT_READY = ("not-ready", 409, "It is not ready")
     BODY_TOO_LARGE = ("body-too-large", 413, "The body is too large")
+    OUT_OF_RANGE = ("out-of-range", 416, "The file has no such bytes")
     INVALID_PARAMETER = ("invalid-parameter", 422, "A parameter is not valid")
     UNKNOWN_PARAMETER = ("unknown-parameter", 422, "A parameter is not known")
     INVALID_BODY = ("invalid-body", 422, "The body is not valid")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pathlib
 import signal
 
+import structlog
 import typer
 
 from api.app import create_app
 from api.niceness import give_way
 from api.options import ApiOptions, ClaimOptions, ExportOptions
+from api.pmtiles import ArchiveError, open_archive
 from broker.accounts import Service
 from cli.api_transport import ApiTransport
 from cli.connections import broker_admin, broker_ca, broker_url, claims_password, database_url
@@ -18,6 +21,8 @@ from cli.process import collect_seldom, configure_logs, configure_metrics
 from cli.settings import Settings, load_settings
 from sensors.topics import Topics
 from storage.database import API_ROLE
+
+log = structlog.get_logger("api")
 
 
 def register(app: typer.Typer) -> None:
@@ -49,6 +54,7 @@ def api() -> None:
         exports=ExportOptions(settings.exports),
         oidc=oidc_options(settings),
         webhook_networks=webhook_networks(settings),
+        map_tiles=_base_map(settings),
     )
     # Who supervises it starts it again.
     app = create_app(
@@ -56,6 +62,17 @@ def api() -> None:
     )
     collect_seldom()
     transport.serve(app)
+
+
+def _base_map(settings: Settings) -> pathlib.Path | None:
+    """Return the base map's file, and say what is wrong with it: the dashboard does without until it is mended."""
+    path = settings.base_map
+    if path is not None:
+        try:
+            open_archive(path)
+        except ArchiveError as error:
+            log.warning("the dashboard shows its drawn map", error=error.message, remedy=error.remedy)
+    return path
 
 
 def _claims(settings: Settings) -> ClaimOptions | None:

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from api.pmtiles import ArchiveError, open_archive
 from cli.certificates import certificate_store, supplied_certificate
 from cli.connections import database_url, external_database
 from cli.console import answers
@@ -51,6 +52,7 @@ def doctor() -> None:
     checks = run_checks(os.environ, settings.root / "database", ports)
     checks.append(Check("city", "ok", "running" if running else "not running", ""))
     checks.extend(_certificate(settings))
+    checks.extend(_base_map(settings))
     if running or external_database(settings):
         checks.append(asyncio.run(_database(settings)))
     for check in checks:
@@ -90,6 +92,18 @@ def _certificate(settings: Settings) -> list[Check]:
     except StackError as error:
         return [Check(name, "problem", error.message, error.remedy)]
     return [Check(name, "ok", f"until {certificate.expires:%Y-%m-%d}, of {', '.join(certificate.names)}")]
+
+
+def _base_map(settings: Settings) -> list[Check]:
+    """Look at the operator's own base map; without it the dashboard shows a drawn one, so nothing else is stopped."""
+    name, path = "base map", settings.base_map
+    if path is None:
+        return []
+    try:
+        archive = open_archive(path)
+    except ArchiveError as error:
+        return [Check(name, "warning", error.message, error.remedy)]
+    return [Check(name, "ok", f"{path}, {archive.size / 1e6:.1f} MB, layers of {archive.schema}")]
 
 
 async def _database(settings: Settings) -> Check:

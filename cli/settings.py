@@ -116,6 +116,9 @@ class Settings(BaseSettings):
     export_dir: pathlib.Path | None = pydantic.Field(
         None, description="Where the API keeps exported files; else in the data directory."
     )
+    map_tiles: pathlib.Path | None = pydantic.Field(
+        None, description="Base map of the dashboard, a PMTiles file; else a drawn one."
+    )
     public_url: str | None = pydantic.Field(None, description="Where browsers find the API.")
     oidc_issuer: str | None = pydantic.Field(
         None, description="OpenID Connect issuer at which people may sign in too."
@@ -147,6 +150,11 @@ class Settings(BaseSettings):
     def exports(self) -> pathlib.Path:
         """The directory of exported files, absolute."""
         return self.root / "exports" if self.export_dir is None else self.export_dir.expanduser().absolute()
+
+    @property
+    def base_map(self) -> pathlib.Path | None:
+        """The file of the base map, absolute."""
+        return None if self.map_tiles is None else self.map_tiles.expanduser().absolute()
 
 
 class SettingsError(Exception):

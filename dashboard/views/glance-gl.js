@@ -15,7 +15,8 @@ const PULSE_MS = 900;
 
 /**
  * @typedef {{place: HTMLElement, city: import("./city.js").City, fleet: import("./glance-fleet.js").Fleet,
- *   labels: import("./glance-labels.js").Labels, base: any, signal: AbortSignal}} MapParts
+ *   labels: import("./glance-labels.js").Labels, base: any, tiles?: import("./glance-tiles.js").Tiles | null,
+ *   signal: AbortSignal}} MapParts
  */
 
 export class GlMap {
@@ -26,6 +27,7 @@ export class GlMap {
   /** @type {Map<number, number>} In which batch a device has sent last. */ #pulsing = new Map();
   #batch = 0;
   #tip;
+  /** @type {typeof import("./glance-tiles.js").paintTiles | null} */ #paintTiles = null;
 
   constructor(/** @type {MapParts} */ parts) {
     this.#parts = parts;
@@ -68,7 +70,7 @@ export class GlMap {
   /** Resolve when layers are there to be told of. */
   async begin() {
     await this.#ready;
-    const { city, base, labels, fleet } = this.#parts;
+    const { city, base, labels, fleet, tiles, signal } = this.#parts;
     const map = this.#map;
     const collection = (/** @type {any[]} */ features) => ({ type: "FeatureCollection", features });
     const outlines = [...city.districts.values()].map((one, place) => ({
@@ -87,6 +89,12 @@ export class GlMap {
     map.addSource("districts", { type: "geojson", data: collection(outlines) });
     map.addSource("devices", { type: "geojson", data: collection(points) });
     for (const layer of layers()) map.addLayer(layer);
+    if (tiles) {
+      const { addTiles, paintTiles } = await import("./glance-tiles.js");
+      if (signal.aborted) return;
+      addTiles(map, tiles);
+      this.#paintTiles = paintTiles;
+    }
     this.#paint();
     for (const [district, element] of labels.elements) {
       new maplibre.Marker({ element, anchor: "center" }).setLngLat(labels.anchor(district)).addTo(map);
@@ -183,6 +191,7 @@ export class GlMap {
     map.setPaintProperty("rail-ties", "line-color", of("--rail"));
     map.setPaintProperty("road-edge", "line-color", of("--road-edge"));
     map.setPaintProperty("road", "line-color", of("--road"));
+    this.#paintTiles?.(map, of);
     const alert = ["coalesce", ["feature-state", "alert"], 0];
     const state = ["coalesce", ["feature-state", "state"], "reporting"];
     const isSilent = ["in", state, ["literal", ["silent", "never"]]];

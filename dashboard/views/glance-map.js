@@ -9,6 +9,7 @@ import { districtTable } from "./glance-table.js";
 import { h } from "./kit.js";
 
 const FLEET_EVERY_MS = 60_000;
+const NOTHING = { type: "FeatureCollection", features: [] };
 const LEVELS = [0, 1, 2, 3, 4, 5];
 
 /** Return the panel of the map. */
@@ -18,13 +19,14 @@ export function glanceMap(/** @type {import("./city.js").City} */ city, /** @typ
   const stage = h("div.map-stage");
   const tableOf = h("div.map-table", { hidden: true });
   const toggle = h("button.quiet", { type: "button", "aria-pressed": "false", onclick: () => choose(tableOf.hidden) }, t("map.as_table"));
+  const key = legend();
   const element = h(
     "section.card.glance-map",
     { "aria-label": t("map.title"), "aria-busy": "true" },
     stage,
     tableOf,
     h("div.map-tools", {}, toggle),
-    legend(),
+    key.element,
   );
   /** @type {any} */
   let state = null;
@@ -42,11 +44,13 @@ export function glanceMap(/** @type {import("./city.js").City} */ city, /** @typ
   async function begin() {
     const hasGl = Boolean(document.createElement("canvas").getContext("webgl2"));
     element.dataset.by = hasGl ? "webgl" : "svg";
-    const parts = /** @type {const} */ ([loadFleet(), baseMap(city)]);
+    const parts = /** @type {const} */ ([loadFleet(), baseMap(city), hasGl ? ownTiles() : null]);
     if (hasGl) {
       const { GlMap } = await import("./glance-gl.js");
       if (signal.aborted) return;
-      picture = new GlMap({ place: stage, city, fleet, labels, base: await parts[1], signal });
+      const tiles = await parts[2];
+      picture = new GlMap({ place: stage, city, fleet, labels, base: tiles ? NOTHING : await parts[1], tiles, signal });
+      if (tiles) key.showTiles(tiles);
     } else {
       const { PlanMap } = await import("./glance-plan.js");
       if (signal.aborted) return;
@@ -105,22 +109,41 @@ export function glanceMap(/** @type {import("./city.js").City} */ city, /** @typ
   };
 }
 
+/** Return the operator's own base map, if there is one that can be drawn. */
+async function ownTiles() {
+  const answer = await fetch("/ui/map");
+  /** @type {import("./glance-tiles.js").Tiles | null} */
+  const tiles = answer.ok ? (await answer.json()).tiles : null;
+  return tiles;
+}
+
 /** Return the base map's features, none of another city. */
 async function baseMap(/** @type {import("./city.js").City} */ city) {
   const answer = await fetch(new URL("../map/alatau.geojson", import.meta.url));
   const found = await answer.json();
-  return found.city === city.name ? found : { type: "FeatureCollection", features: [] };
+  return found.city === city.name ? found : NOTHING;
 }
 
 function legend() {
   const level = (/** @type {number} */ one) => h("li", {}, h("i.swatch", { "data-level": one }), t(`level.${one}`));
   const mark = (/** @type {string} */ what) => h("li", {}, h("i.dot", { "data-state": what }), t(`map.${what}`));
-  return h(
+  const illustrative = h("p.faint", {}, t("map.illustrative"));
+  const attribution = h("p.map-attribution", { hidden: true });
+  const element = h(
     "details.map-legend",
     { open: matchMedia("(min-width: 1101px) and (min-height: 800px)").matches },
     h("summary", {}, t("map.legend")),
     h("ul", { "aria-label": t("map.districts") }, LEVELS.map(level)),
     h("ul", { "aria-label": t("map.points") }, ["reporting", "silent", "alert"].map(mark)),
-    h("p.faint", {}, t("map.illustrative")),
+    illustrative,
   );
+  return {
+    element: [element, attribution],
+    showTiles: (/** @type {import("./glance-tiles.js").Tiles} */ tiles) => {
+      illustrative.textContent = t("map.illustrative_districts");
+      // The file's own words: text, whatever is in them.
+      attribution.textContent = tiles.attribution;
+      attribution.hidden = !tiles.attribution;
+    },
+  };
 }

@@ -9,6 +9,7 @@ import pytest
 
 from cli.locking import only_one
 from stack.ports import free_port
+from tests.base_maps import protomaps
 from tests.cli.command import Alatau
 
 pytestmark = pytest.mark.servers
@@ -53,6 +54,18 @@ def test_a_certificate_that_is_of_no_use_is_a_problem_with_its_remedy(
     result = bare("doctor", ALATAU_TLS_CERTIFICATE=authority, ALATAU_TLS_KEY=server, **ports)
     assert result.code == 1
     assert "do not belong together. Give the key that it was made for." in result.out
+
+
+def test_a_base_map_that_can_not_be_drawn_is_told_of_and_stops_nothing(
+    bare: Alatau, ports: dict[str, str], tmp_path: pathlib.Path
+) -> None:
+    file = tmp_path / "city.pmtiles"
+    file.write_bytes(b"PMTiles\x02")
+    result = bare("doctor", ALATAU_MAP_TILES=str(file), **ports)
+    assert "is not a PMTiles archive of version 3" in result.out
+    assert "→ set ALATAU_MAP_TILES to a vector base map" in result.out
+    file.write_bytes(protomaps(77.0, 43.6))
+    assert "layers of protomaps" in bare("doctor", ALATAU_MAP_TILES=str(file), **ports).out
 
 
 def test_a_running_city_is_not_removed(bare: Alatau) -> None:

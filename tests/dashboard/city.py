@@ -49,11 +49,13 @@ _ENDLESS = Rate(1e6, 10**6)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Place:
-    """A broker of our own, with TLS, beside the database that all share; ``authority`` is whom devices trust."""
+    """A broker of our own, with TLS, beside the database that all share; ``authority`` is whom devices trust,
+    ``base_map`` where the API looks for one."""
 
     stack: LocalStack
     mqtts_port: int
     authority: pathlib.Path
+    base_map: pathlib.Path
 
     @classmethod
     def beside(cls, shared: LocalStack, directory: pathlib.Path) -> Place:
@@ -70,7 +72,8 @@ class Place:
             store.ensure_authority(now),
         )
         ports = Ports(shared.ports.database, free_port())
-        return cls(LocalStack(shared.servers, root, ports, secure=secure), port, store.authority_file)
+        stack = LocalStack(shared.servers, root, ports, secure=secure)
+        return cls(stack, port, store.authority_file, root / "base.pmtiles")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -151,6 +154,7 @@ async def _api(place: Place, database: Database) -> AsyncIterator[str]:
         pool_size=6,
         mqtt_url=f"mqtts://localhost:{place.mqtts_port}",
         mqtt_ca=str(place.authority),
+        map_tiles=place.base_map,
         sign_in=sign_in_options(rate_per_address=_ENDLESS, rate_per_name=_ENDLESS),
         rate_per_key=_ENDLESS,
         rate_per_address=_ENDLESS,
