@@ -138,7 +138,7 @@ function legend() {
     illustrative,
   );
   return {
-    element: [element, attribution],
+    element: h("div.map-foot", {}, element, attribution),
     showTiles: (/** @type {import("./glance-tiles.js").Tiles} */ tiles) => {
       illustrative.textContent = t("map.illustrative_districts");
       // The file's own words: text, whatever is in them.
