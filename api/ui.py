@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gzip
 import hashlib
 import importlib.resources
 import pathlib
@@ -39,6 +40,7 @@ _TYPES = {
     ".woff2": "font/woff2",
     ".txt": "text/plain; charset=utf-8",
 }
+_PACKED = {".woff2"}
 _FOLDER = pathlib.Path(str(importlib.resources.files("dashboard")))
 _VENDOR = re.compile(r"vendor/[a-z-]+-\d[\d.]*/")
 _INDEX = "index.html"
@@ -102,8 +104,23 @@ async def get_file(request: Request, path: str = "") -> Response:
 
 
 def _send(request: Request, name: str, content: bytes, kept: str) -> Response:
-    tag = f'W/"{hashlib.blake2b(content, digest_size=8).hexdigest()}"'
+    suffix, tag = pathlib.PurePath(name).suffix, _tag(content)
     headers = {"Content-Security-Policy": POLICY, "Cache-Control": kept, "ETag": tag}
     if tag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    return Response(content, headers=headers, media_type=_TYPES[pathlib.PurePath(name).suffix])
+    if suffix not in _PACKED and "gzip" in re.split(r"[,\s]+", request.headers.get("accept-encoding", "")):
+        content = _gzip(content)
+        headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+    return Response(content, headers=headers, media_type=_TYPES[suffix])
+
+
+@functools.lru_cache(maxsize=512)
+def _tag(content: bytes) -> str:
+    return f'W/"{hashlib.blake2b(content, digest_size=8).hexdigest()}"'
+
+
+# Answers are compressed for one client, with little effort; a file for all of them, so that more is worth it: it is
+# smaller than what other encodings make of it in passing.
+@functools.lru_cache(maxsize=512)
+def _gzip(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)

@@ -46,7 +46,7 @@ export async function show() {
   shown = new AbortController();
   shownAddress = location.pathname + location.search;
   const { signal } = shown;
-  const name = location.pathname.slice(ROOT.length).split("/")[1] || FIRST;
+  const name = asked();
   const params = new URLSearchParams(location.search);
   const main = /** @type {HTMLElement} */ (document.getElementById("main"));
   markView(name);
@@ -67,6 +67,8 @@ export async function show() {
     tell(root, explain(error));
   }
 }
+
+const asked = () => location.pathname.slice(ROOT.length).split("/")[1] || FIRST;
 
 async function load(/** @type {string} */ name) {
   if (!/^[a-z][a-z-]*$/.test(name)) return null;
@@ -117,6 +119,7 @@ window.addEventListener("popstate", () => {
 });
 
 async function start() {
+  load(asked()); // its files come meanwhile
   await loadLanguage();
   const who = await session();
   drawFrame(who, show);

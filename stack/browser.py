@@ -23,6 +23,9 @@ from stack.versions import as_numbers
 MINIMUM_CHROMIUM = (120,)
 BROWSER_BY_OTHER_MEANS = "Install Chromium 120 or later from packages, such as with `apt install chromium`."
 
+# As root there is no sandbox, and ours are the only pages. Without a graphics card WebGL2 is drawn by SwiftShader.
+ARGUMENTS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Letters of every language of the dashboard. A browser without any font draws nothing.
 _PACKAGES = ("chromium", "fonts-dejavu-core")

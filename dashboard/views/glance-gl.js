@@ -211,8 +211,8 @@ function layers() {
   const grows = (/** @type {number} */ from, /** @type {number} */ to) => ["interpolate", ["linear"], ["zoom"], 9, ["case", [">", alert, 0], from + 2, from], 14, ["case", [">", alert, 0], to + 3, to]];
   return /** @type {any[]} */ ([
     { id: "land", type: "background" },
-    { id: "water", type: "fill", source: "base", filter: of("reservoir") },
-    { id: "districts", type: "fill", source: "districts", paint: { "fill-opacity": 0.62 } },
+    { id: "water", type: "fill", source: "base", filter: of("reservoir"), paint: { "fill-antialias": false } },
+    { id: "districts", type: "fill", source: "districts", paint: { "fill-opacity": 0.62, "fill-antialias": false } },
     { id: "river", type: "line", source: "base", filter: of("river"), layout: line, paint: { "line-width": wide(2, 7) } },
     { id: "canal", type: "line", source: "base", filter: of("canal"), layout: line, paint: { "line-width": wide(1.2, 4) } },
     { id: "outlines", type: "line", source: "districts", layout: line, paint: { "line-width": 2 } },

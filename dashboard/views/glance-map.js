@@ -10,7 +10,14 @@ import { h } from "./kit.js";
 
 const FLEET_EVERY_MS = 60_000;
 const NOTHING = { type: "FeatureCollection", features: [] };
+const PAGE = 20_000;
 const LEVELS = [0, 1, 2, 3, 4, 5];
+
+const hasGl = Boolean(document.createElement("canvas").getContext("webgl2"));
+const loadGl = () => import("./glance-gl.js");
+const loadPlan = () => import("./glance-plan.js");
+// By far the largest file: it comes, and is read, while the page still asks what to show.
+(hasGl ? loadGl() : loadPlan()).catch(() => {});
 
 /** Return the panel of the map. */
 export function glanceMap(/** @type {import("./city.js").City} */ city, /** @type {AbortSignal} */ signal) {
@@ -38,21 +45,25 @@ export function glanceMap(/** @type {import("./city.js").City} */ city, /** @typ
     stage.hidden = isTable;
     element.toggleAttribute("data-table", isTable);
     toggle.setAttribute("aria-pressed", String(isTable));
+    drawTable();
     if (!isTable) picture?.fit();
   }
 
+  function drawTable() {
+    if (state && !tableOf.hidden) tableOf.replaceChildren(districtTable(state, city));
+  }
+
   async function begin() {
-    const hasGl = Boolean(document.createElement("canvas").getContext("webgl2"));
     element.dataset.by = hasGl ? "webgl" : "svg";
     const parts = /** @type {const} */ ([loadFleet(), baseMap(city), hasGl ? ownTiles() : null]);
     if (hasGl) {
-      const { GlMap } = await import("./glance-gl.js");
+      const { GlMap } = await loadGl();
       if (signal.aborted) return;
       const tiles = await parts[2];
       picture = new GlMap({ place: stage, city, fleet, labels, base: tiles ? NOTHING : await parts[1], tiles, signal });
       if (tiles) key.showTiles(tiles);
     } else {
-      const { PlanMap } = await import("./glance-plan.js");
+      const { PlanMap } = await loadPlan();
       if (signal.aborted) return;
       picture = new PlanMap({ place: stage, city, fleet, labels, base: await parts[1], signal });
       choose(matchMedia("(max-width: 720px)").matches);
@@ -68,7 +79,7 @@ export function glanceMap(/** @type {import("./city.js").City} */ city, /** @typ
   async function loadFleet() {
     let cursor = null;
     do {
-      const page = await get("state/devices", { cursor }, { signal });
+      const page = await get("state/devices", { cursor, limit: PAGE }, { signal });
       const changed = fleet.take(page);
       picture?.showDevices(changed);
       cursor = page.next;
@@ -88,7 +99,7 @@ export function glanceMap(/** @type {import("./city.js").City} */ city, /** @typ
     showState: (/** @type {any} */ next) => {
       state = next;
       labels.show(next);
-      tableOf.replaceChildren(districtTable(next, city));
+      drawTable();
       picture?.showState(next);
     },
     showAlerts: (/** @type {any[]} */ alerts) => {

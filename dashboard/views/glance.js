@@ -17,6 +17,9 @@ const STATE_EVERY_MS = 5_000;
 const SECOND_LOOK_MS = 2_500;
 const AFTER_EVENT_MS = 400;
 
+// Asked for while the page still learns who looks at it.
+theCity().catch(() => {});
+
 registerView("city", {
   title: "nav.city",
   async render(root, params, signal) {

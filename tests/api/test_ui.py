@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import pathlib
 import re
@@ -43,6 +44,20 @@ async def test_the_root_leads_to_it_and_any_view_is_the_same_page(client: httpx2
         (await client.get(path, headers=OPEN)).text for path in ("/ui", "/ui/", "/ui/devices?state=silent")
     ]
     assert len(set(pages)) == 1
+
+
+async def test_a_file_is_sent_as_small_as_gzip_makes_it(client: httpx2.AsyncClient) -> None:
+    path = "vendor/maplibre-gl-6.17.0/maplibre-gl.mjs"
+    content = read_site().files[path]
+    browser = {**OPEN, "Accept-Encoding": "gzip, deflate, br, zstd"}
+    async with client.stream("GET", f"/ui/{path}", headers=browser) as answer:
+        sent = b"".join([part async for part in answer.aiter_raw()])
+    assert (answer.headers["content-encoding"], answer.headers["vary"]) == ("gzip", "Accept-Encoding")
+    assert gzip.decompress(sent) == content
+    assert len(sent) <= len(gzip.compress(content))
+    plain = await client.get(f"/ui/{path}", headers={**OPEN, "Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    assert plain.content == content
 
 
 async def test_the_page_is_asked_about_each_time_and_its_files_never_again(

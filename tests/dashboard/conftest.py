@@ -29,9 +29,6 @@ Visitor = Callable[..., Awaitable[Visit]]
 # Others may have the machine at the same time.
 expect.set_options(timeout=15_000)
 
-# As root there is no sandbox, and ours are the only pages. Without a graphics card WebGL2 is drawn by SwiftShader.
-_ARGUMENTS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-
 
 @pytest.fixture(scope="session")
 def chromium() -> installed.Browser:
@@ -43,7 +40,7 @@ def chromium() -> installed.Browser:
 async def browser(chromium: installed.Browser) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         started = await playwright.chromium.launch(
-            executable_path=str(chromium.program), args=list(_ARGUMENTS)
+            executable_path=str(chromium.program), args=list(installed.ARGUMENTS)
         )
         yield started
         await started.close()
