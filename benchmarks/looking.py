@@ -60,13 +60,14 @@ _HEAR = """() => {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Load:
-    """Seconds from the start of the navigation to the sentence and to all points; bytes over the wire, headers
-    included, of our files and of answers of the API."""
+    """Seconds from the start of the navigation to the sentence and to all points; bytes over the wire of
+    our files and of answers of the API, and of the headers of both."""
 
     sentence: float
     points: float
     files: int
     data: int
+    headers: int
 
     @property
     def whole(self) -> float:
@@ -136,8 +137,8 @@ class Visitor:
         await page.goto(f"{self._url}/ui")
         seen = await self._shown(page)
         context.remove_listener("requestfinished", note)
-        files, data = await _weigh(requests, is_first=is_first)
-        return page, Load(seen["sentence"] / 1000, seen["points"] / 1000, files, data)
+        weights = await _weigh(requests, is_first=is_first)
+        return page, Load(seen["sentence"] / 1000, seen["points"] / 1000, *weights)
 
     async def _shown(self, page: Page) -> dict[str, float]:
         deadline = time.monotonic() + _GIVE_UP_SECONDS
@@ -161,16 +162,21 @@ class Visitor:
         return devices
 
 
-async def _weigh(requests: Sequence[Request], *, is_first: bool) -> tuple[int, int]:
-    weights = {True: 0, False: 0}
+async def _weigh(requests: Sequence[Request], *, is_first: bool) -> tuple[int, int, int]:
+    """Return the bytes of files, data and headers; nothing came of what the browser has kept."""
+    weights, headers = {True: 0, False: 0}, 0
     for request in requests:
         sizes, response = await request.sizes(), await request.response()
-        size = sizes["responseBodySize"] + sizes["responseHeadersSize"]
-        # Of what a worker loads the browser weighs the header alone, kept or not.
-        if is_first and request.url.endswith(_WORKER) and response is not None:
-            size += int(await response.header_value("content-length") or 0)
-        weights["/api/" not in urllib.parse.urlsplit(request.url).path] += size
-    return weights[True], weights[False]
+        body, header = sizes["responseBodySize"], sizes["responseHeadersSize"]
+        # Of what a worker loads the browser tells the headers alone, kept or not.
+        if request.url.endswith(_WORKER) and response is not None:
+            length = int(await response.header_value("content-length") or 0)
+            body, header = (length, header) if is_first else (0, 0)
+        elif body + header <= 0:
+            body, header = 0, 0
+        weights["/api/" not in urllib.parse.urlsplit(request.url).path] += body
+        headers += header
+    return weights[True], weights[False], headers
 
 
 class Watched:

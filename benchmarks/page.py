@@ -198,6 +198,7 @@ def _of_loads(cold: Sequence[Load], warm: Sequence[Load]) -> list[Measure]:
             "first load: files over the wire", median(cold, "files") / 1000, "kB", "gzip", 600, at_least=False
         ),
         Measure("first load: data over the wire", median(cold, "data") / 1000, "kB", "gzip"),
+        Measure("first load: headers over the wire", median(cold, "headers") / 1000, "kB", "of all answers"),
         Measure("second load: both", median(warm, "whole"), "s", held),
         Measure("second load: files over the wire", median(warm, "files") / 1000, "kB", "gzip"),
     ]
