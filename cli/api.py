@@ -40,7 +40,6 @@ def api() -> None:
     configure_logs()
     configure_metrics()
     settings = load_settings()
-    give_way(settings.api_niceness)
     transport = ApiTransport.of(settings)
     told = settings.mqtt_public_url or broker_url(settings)
     ca = broker_ca(settings, told)
@@ -61,6 +60,7 @@ def api() -> None:
         options, accounts=broker_admin(settings), on_failure=lambda: signal.raise_signal(signal.SIGTERM)
     )
     collect_seldom()
+    give_way(settings.api_niceness)
     transport.serve(app)
 
 

@@ -30,7 +30,10 @@ async def test_the_process_that_answers_gives_way_with_its_session(database: Dat
     connection = await connect(database.api_url, application="test")
     try:
         assert await make_give_way(connection, 7)
-        assert niceness(connection.get_server_pid()) == (7, 7)
+        own, of_session = niceness(connection.get_server_pid())
+        # A server that was lowered further when it was started stays so.
+        assert own >= 7
+        assert of_session in (7, own)
     finally:
         await connection.close()
 
@@ -59,6 +62,7 @@ def test_a_service_gives_way_with_its_session_and_a_program_in_a_shell_alone(
     *, leads_session: bool, of_session: int
 ) -> None:
     # In a session of its own, so that this one stays as it is whatever happens.
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
     give_way = "import os; from api.niceness import give_way; give_way(5)"
     show = "print(os.getpriority(os.PRIO_PROCESS, 0), open('/proc/self/autogroup').read().split()[-1])"
     program = [sys.executable, "-c", f"{give_way}; {show}"]
@@ -69,4 +73,4 @@ def test_a_service_gives_way_with_its_session_and_a_program_in_a_shell_alone(
     said = subprocess.run(  # noqa: S603 - an argument list of ours
         program, start_new_session=True, capture_output=True, text=True, check=True
     ).stdout
-    assert said.split() == ["5", str(of_session)]
+    assert said.split() == [str(max(5, usual)), str(of_session)]

@@ -89,18 +89,20 @@ class Composed:
         """Run a service's own command with its own environment; it has to end well when it is asked to."""
         words = self.services[service]["command"]
         assert isinstance(words, list)
-        process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-P", "-m", "cli", *words[1:]],
-            cwd=PROJECT,
-            env=clean_environment(self.environment(service)),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        log = self.directory / f"{service}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, "-P", "-m", "cli", *words[1:]],
+                cwd=PROJECT,
+                env=clean_environment(self.environment(service)),
+                stdout=output,
+                stderr=output,
+            )
         try:
             yield process
         finally:
             process.terminate()
-            assert process.wait(30) in {0, -15}
+            assert process.wait(30) in {0, -15}, log.read_text()[-4000:]
 
     def health(self, service: str) -> int:
         """Run a service's health check and return its exit status."""
