@@ -32,6 +32,7 @@ from sensors.times import DAY, SECOND
 from storage.anomaly_inputs import Watched, count_earlier, read_states, read_watched
 from storage.catalogue import load_catalogue
 from storage.kinds import Connection
+from storage.rollup_marks import NEVER
 from storage.rollup_progress import read_progress
 from storage.rollup_tables import HOUR, Tier
 
@@ -127,9 +128,14 @@ class Watch:
         self._detector, self._names = detector, names
 
     async def _complete_to(self, connection: Connection, now: int) -> int | None:
-        """Return up to when rollups of all kinds are complete, Unix µs, at most ``now``; None where there are none."""
+        """Return up to when rollups of all kinds are complete, Unix µs, at most ``now``; None where there are none.
+
+        Raises NotYetError while the first of a kind are being made.
+        """
         progress = await read_progress(connection)
         clean = [progress[part.kind.name].clean_to for part in self._parts if part.kind.name in progress]
+        if NEVER in clean:
+            raise NotYetError("rollups are still being made")
         return min([now, *clean]) // BUCKET * BUCKET if clean else None
 
     async def _learn(self, connection: Connection, until: int, end: float) -> bool:

@@ -134,6 +134,19 @@ async def test_learning_goes_in_pieces_and_nothing_is_said_before_it_is_done(
     assert await search(watch, connection) == await search(Watch(), connection)
 
 
+async def test_nothing_is_said_while_the_first_rollups_are_being_made(city: City) -> None:
+    undone = city.owner.transaction()
+    await undone.start()
+    try:
+        await city.owner.execute(
+            "UPDATE alatau.rollup_progress SET clean_to = '-infinity' WHERE kind = $1", KIND
+        )
+        with pytest.raises(NotYetError, match="rollups"):
+            await Watch().find(city.owner, NOON)
+    finally:
+        await undone.rollback()
+
+
 async def test_a_device_that_comes_does_not_make_the_others_forgotten(
     city: City, connection: asyncpg.Connection, catalogue: Catalogue
 ) -> None:
