@@ -9,9 +9,8 @@ from typing import Any, Protocol
 
 import orjson
 
-from sensors.catalogue import Catalogue
 from sensors.errors import AlatauError
-from storage.alerts import StoredAlert
+from storage.alert_shape import alert_shape
 from storage.catalogue import load_catalogue
 from storage.deliveries import Due, Recipient, load_alerts_as_of
 from storage.kinds import Connection
@@ -86,38 +85,8 @@ async def load_messages(connection: Connection, due: Sequence[Due]) -> list[Mess
     return [
         Message(one.message_id, one.created_at, None)
         if one.event_id is None
-        else Message(one.message_id, alerts[one.event_id].changed_at, _shape(alerts[one.event_id], catalogue))
+        else Message(
+            one.message_id, alerts[one.event_id].changed_at, alert_shape(alerts[one.event_id], catalogue)
+        )
         for one in due
     ]
-
-
-def _shape(alert: StoredAlert, catalogue: Catalogue | None) -> dict[str, Any]:
-    """Return an alert as ``GET /api/v1/alerts`` has it: a test holds the two together."""
-    metric = catalogue.metric_of.get(alert.metric) if catalogue and alert.metric else None
-    is_bounded = alert.low is not None or alert.high is not None
-    acknowledged = {
-        "by": alert.acknowledged_by,
-        "at": alert.acknowledged_at,
-        "note": alert.acknowledged_note or "",
-    }
-    return {
-        "id": str(alert.id),
-        "rule": alert.rule,
-        "kind_of_rule": alert.kind_of_rule,
-        "severity": alert.severity,
-        "state": alert.state,
-        "title": alert.title,
-        "sentence": alert.sentence,
-        "since": alert.since,
-        "changed_at": alert.changed_at,
-        "acknowledged": acknowledged if alert.acknowledged_by is not None else None,
-        "resolved_at": alert.resolved_at,
-        "device": alert.device,
-        "kind": alert.kind,
-        "district": alert.district,
-        "metric": alert.metric,
-        "unit": metric.unit if metric else None,
-        "value": alert.value,
-        "expected": {"low": alert.low, "high": alert.high} if is_bounded else None,
-        "evidence": dict(alert.evidence),
-    }

@@ -70,23 +70,32 @@ class Watch:
         self._learned: dict[tuple[str, str], _Learned] = {}
         self._detector: Detector | None = None
         self._names = Names((), (), (), ())
-        self._said: tuple[int, list[Finding]] = (-1, [])
+        # What came of the last pass: each kind of finding asks for the same.
+        self._said: tuple[int, list[Finding] | NotYetError] = (-1, [])
 
     def finds(self) -> dict[str, Find]:
         """Return the evaluations by kind of rule; they share one search in each pass."""
 
         def of(kind: str) -> Find:
             async def find(connection: Connection, now: int) -> list[Finding]:
-                return [one for one in await self.find(connection, now) if one.kind_of_rule == kind]
+                return [one for one in await self._said_at(connection, now) if one.kind_of_rule == kind]
 
             return find
 
         return {kind: of(kind) for kind in ("anomaly", "event")}
 
+    async def _said_at(self, connection: Connection, now: int) -> list[Finding]:
+        if self._said[0] != now:
+            try:
+                self._said = (now, await self.find(connection, now))
+            except NotYetError as error:
+                self._said = (now, error)
+        if isinstance(self._said[1], NotYetError):
+            raise self._said[1]
+        return self._said[1]
+
     async def find(self, connection: Connection, now: int) -> list[Finding]:
         """Return everything that is off at ``now``, Unix µs. Raises NotYetError until enough was read."""
-        if self._said[0] == now:
-            return self._said[1]
         end = self._monotonic() + self._budget
         stored = await load_catalogue(connection)
         watched = await read_watched(connection)
@@ -99,8 +108,7 @@ class Watch:
         is_learned = await self._learn(connection, until, end)
         if self._detector is None or not await self._catch_up(connection, until, end) or not is_learned:
             raise NotYetError("the history is still being read")
-        self._said = (now, await self._findings(connection, self._detector, now))
-        return self._said[1]
+        return await self._findings(connection, self._detector, now)
 
     async def _arrange(self, watched: Watched, catalogue: Catalogue) -> None:
         """Lay the series out anew when devices or the catalogue have changed; keep what is known of the others."""

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from api.access import Api, Asking, act
-from api.alert_shape import AlertAnswer, AlertWithHistory, alert_shape, step_shape
+from api.alert_shape import AlertAnswer, AlertWithHistory, alert_answer, step_shape
 from api.contract import BODY, PREFIX
 from api.cursors import decode_cursor, encode_cursor
 from api.description import problem
@@ -81,7 +81,7 @@ async def get_alerts(request: Request, api: Api, query: Annotated[AlertQuery, Qu
         await require_devices(connection, chosen.devices)
         alerts = await list_alerts(connection, chosen, before=before, limit=query.limit)
     cursor = encode_cursor(_SCOPE, alerts[-1].id) if len(alerts) == query.limit else None
-    content: AlertsAnswer = {"alerts": [alert_shape(one, api.catalogue) for one in alerts], "next": cursor}
+    content: AlertsAnswer = {"alerts": [alert_answer(one, api.catalogue) for one in alerts], "next": cursor}
     return answer(content, headers=next_page(request, cursor))
 
 
@@ -138,4 +138,4 @@ async def _with_history(connection: Connection, number: int, api: Services) -> A
             f"there is no alert {number}; GET {PREFIX}/alerts lists those that there are",
         )
     events = await list_alert_events(connection, number)
-    return {**alert_shape(alert, api.catalogue), "history": [step_shape(event) for event in events]}
+    return {**alert_answer(alert, api.catalogue), "history": [step_shape(event) for event in events]}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 
-from api.alert_shape import alert_shape
 from api.live_picture import News
 from sensors.catalogue import Catalogue
+from storage.alert_shape import alert_shape
 from storage.alerts import AlertFilter, StoredAlert, list_alerts
 from storage.kinds import Connection
 
@@ -43,6 +43,5 @@ class AlertWatch:
         self._told = {alert.id: alert for alert in alerts}
         new.sort(key=lambda alert: alert.changed_at)
         return [
-            News((alert.kind, alert.district), alert.device, {**alert_shape(alert, catalogue)})
-            for alert in new
+            News((alert.kind, alert.district), alert.device, alert_shape(alert, catalogue)) for alert in new
         ]

@@ -13,6 +13,7 @@ import hashlib
 import importlib.resources
 import pathlib
 import re
+import time
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
@@ -45,6 +46,7 @@ _FOLDER = pathlib.Path(str(importlib.resources.files("dashboard")))
 _VENDOR = re.compile(r"vendor/[a-z-]+-\d[\d.]*/")
 _INDEX = "index.html"
 _PLACE = b"{assets}"
+_LOOK_SECONDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,7 +70,12 @@ def _read(stamp: tuple[tuple[str, int], ...]) -> Site:
 
 
 def read_site() -> Site:
-    """Return the files; read again when one has changed, as when a newer version is put in their place."""
+    """Return the files; read again soon after one has changed, as when a newer version is put in their place."""
+    return _site_of(int(time.monotonic() // _LOOK_SECONDS))
+
+
+@functools.lru_cache(maxsize=1)
+def _site_of(_: int) -> Site:
     paths = sorted(path for path in _FOLDER.rglob("*") if path.suffix in _TYPES)
     return _read(tuple((path.relative_to(_FOLDER).as_posix(), path.stat().st_mtime_ns) for path in paths))
 

@@ -112,7 +112,7 @@ export function multiples(/** @type {import("./city.js").City} */ city, /** @typ
         { label: t("glance.today"), colour: "--series-1", width: 1.75, fill: "--series-1-soft" },
       ];
       const values = [ghost.length ? ghost : times.map(() => null), now.avg];
-      drawChart(canvas, { times, series, values, height: HEIGHT, zone: city.zone, range, group: "glance", onCursor: tell }, inner);
+      drawChart(canvas, { times, series, values, height: HEIGHT, range, group: "glance", onCursor: tell }, inner);
     });
     return link;
   }

@@ -134,6 +134,19 @@ async def test_learning_goes_in_pieces_and_nothing_is_said_before_it_is_done(
     assert await search(watch, connection) == await search(Watch(), connection)
 
 
+async def test_a_pass_searches_once_also_when_nothing_can_be_said(
+    city: City, connection: asyncpg.Connection
+) -> None:
+    ticks = itertools.count()
+    first, second = Watch(budget=0.5, monotonic=lambda: float(next(ticks))).finds().values()
+    with pytest.raises(NotYetError):
+        await first(connection, NOON)
+    used = next(ticks)
+    with pytest.raises(NotYetError):
+        await second(connection, NOON)
+    assert next(ticks) == used + 1, "it has learned again"
+
+
 async def test_nothing_is_said_while_the_first_rollups_are_being_made(city: City) -> None:
     undone = city.owner.transaction()
     await undone.start()
