@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from cli.local import LocalStack, Ports
+from cli.local import LocalStack, Ports, Secure
 from sensors.catalogue import Catalogue, build_catalogue, builtin_file
 from stack.ports import free_port
 from stack.servers import Servers, ensure_servers
@@ -50,6 +50,17 @@ def directory_for_servers() -> Iterator[pathlib.Path]:
     path.chmod(0o755)
     yield path
     shutil.rmtree(path)
+
+
+def broker_beside(
+    shared: LocalStack, directory: pathlib.Path, name: str, secure: Secure | None = None
+) -> LocalStack:
+    """Return a broker of a test's own, not started, beside the database of all, which ``directory`` is of."""
+    root = directory / name
+    root.mkdir(exist_ok=True)
+    root.chmod(0o755)
+    shutil.copy(directory / "secrets.json", root)  # the roles' passwords are the database server's
+    return LocalStack(shared.servers, root, Ports(shared.ports.database, free_port()), secure=secure)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import dataclasses
 import datetime as dt
 import json
 import pathlib
-import shutil
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -21,7 +20,7 @@ from api.rates import Rate
 from broker.accounts import Service
 from broker.config import SecureListener
 from cli.certificates import CertificateStore, ServerCertificate
-from cli.local import LocalStack, Ports, Secure
+from cli.local import LocalStack, Secure
 from ingest.options import IngestOptions
 from ingest.service import Ingest
 from ingest.session import SessionOptions
@@ -37,7 +36,7 @@ from storage.devices import count_simulated_behind
 from tests.api.conftest import listen
 from tests.api.people import add_person, sign_in_options
 from tests.cities import City, open_city
-from tests.conftest import Database
+from tests.conftest import Database, broker_beside
 
 DATABASE = "dashboard"
 DEVICES = 52  # each kind once in each district
@@ -61,9 +60,6 @@ class Place:
     def beside(cls, shared: LocalStack, directory: pathlib.Path) -> Place:
         """Prepare one below a directory of servers, where nobody else publishes."""
         root, now, port = directory / "dashboard", dt.datetime.now(dt.UTC), free_port()
-        root.mkdir()
-        root.chmod(0o755)
-        shutil.copy(directory / "secrets.json", root)  # the roles' passwords are the database server's
         store = CertificateStore(root / "pki")
         store.ensure_server([], now)
         secure = Secure(
@@ -71,8 +67,7 @@ class Place:
             ServerCertificate(store.server_file, store.server_file),
             store.ensure_authority(now),
         )
-        ports = Ports(shared.ports.database, free_port())
-        stack = LocalStack(shared.servers, root, ports, secure=secure)
+        stack = broker_beside(shared, directory, "dashboard", secure)
         return cls(stack, port, store.authority_file, root / "base.pmtiles")
 
 
