@@ -1,9 +1,9 @@
 """Many clients of the stream in a process of its own, so that what they cost is not taken for the API's.
 
-    python -m benchmarks.listening --port 8000 --clients 1000
+    python -m benchmarks.listening --port 8000 --clients 1000 …
 
-Says ``ready`` when all are told from now on, and at the end of its input what they were told, as JSON: of each probe
-when each client saw it (seconds of the system's monotonic clock), and the newest time of each device.
+Says ``ready`` when all are told from now on, and at the end of its input writes what they were told to a file, as JSON:
+of each probe when each client saw it (seconds of the system's monotonic clock), and the newest time of each device.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import orjson
 import uvloop
 
 from api.contract import PREFIX
+from api.niceness import give_way
 
 KEY_VARIABLE = "ALATAU_LISTENING_KEY"
 _LONGEST_LINE = 64 * 2**20
@@ -118,7 +119,9 @@ def main() -> None:
     parser.add_argument(
         "--devices", type=pathlib.Path, required=True, help="file with the other devices, one a line"
     )
+    parser.add_argument("--told", type=pathlib.Path, required=True, help="file for what they were told")
     asked = parser.parse_args()
+    give_way(19)
     devices = asked.devices.read_text().split()
     queries = filters(asked.clients, devices, asked.probe, whole=asked.whole)
     everything = uvloop.run(listen(asked.port, os.environ[KEY_VARIABLE], queries, asked.probe))
@@ -133,7 +136,7 @@ def main() -> None:
             for told in everything
         ]
     }
-    sys.stdout.buffer.write(orjson.dumps(result))
+    asked.told.write_bytes(orjson.dumps(result))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ import contextlib
 import dataclasses
 import json
 import os
+import pathlib
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import numpy as np
 import uvloop
@@ -31,6 +32,8 @@ from sensors.times import parse_timestamp
 from sensors.topics import Channel, Topics
 from storage.database import INGEST_ROLE
 
+# Of one client: the probes that it saw, and the newest time of each device.
+Told = dict[str, dict[str, float | str]]
 _EVERY_SECONDS = 2.5  # between probes: two within a tick would be one
 _SETTLE_SECONDS = 5.0
 _COMMIT = "alatau_ingest_commit_seconds"
@@ -60,16 +63,18 @@ class Phase:
 @contextlib.asynccontextmanager
 async def _listeners(
     stack: LocalStack, port: int, size: Size, devices: list[str]
-) -> AsyncIterator[asyncio.subprocess.Process]:
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-        file.write("\n".join(devices))
-        file.flush()
+) -> AsyncIterator[Callable[[], Awaitable[list[Told]]]]:
+    """Run the clients; what is yielded ends them, and returns what they were told."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        (directory / "devices").write_text("\n".join(devices))
         arguments = {
             "--port": port,
             "--clients": size.clients,
             "--whole": size.whole,
             "--probe": PROBE,
-            "--devices": file.name,
+            "--devices": directory / "devices",
+            "--told": directory / "told",
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -79,12 +84,19 @@ async def _listeners(
             env={**os.environ, KEY_VARIABLE: stack.secrets.api_key},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # as it gives way to all others: in a city its clients are other machines
         )
         try:
             async with asyncio.timeout(60):
                 if process.stdout is None or await process.stdout.readline() != b"ready\n":
                     raise RuntimeError("the clients of the stream did not start")
-            yield process
+
+            async def told() -> list[Told]:
+                await process.communicate(b"\n")
+                clients: list[Told] = json.loads((directory / "told").read_bytes())["clients"]
+                return clients
+
+            yield told
         finally:
             if process.returncode is None:
                 process.kill()
@@ -130,12 +142,6 @@ async def _probe(stack: LocalStack, seconds: float) -> dict[int, float]:
     return published
 
 
-async def _told(process: asyncio.subprocess.Process) -> list[dict[str, dict[str, float | str]]]:
-    output, _ = await process.communicate(b"\n")
-    told: list[dict[str, dict[str, float | str]]] = json.loads(output)["clients"]
-    return told
-
-
 async def measure(stack: LocalStack, size: Size, steps: Steps) -> list[Measure]:
     """Measure alone and beside."""
     now = time.time_ns() // 1_000_000
@@ -153,7 +159,7 @@ async def measure(stack: LocalStack, size: Size, steps: Steps) -> list[Measure]:
             alone = await _phase(api.pid, ingest, size.seconds)
         with steps.step(f"beside {size.clients} clients"):
             devices = device_names(load)
-            process = await exits.enter_async_context(_listeners(stack, port, size, devices))
+            told_to = await exits.enter_async_context(_listeners(stack, port, size, devices))
             await asyncio.sleep(_SETTLE_SECONDS)
             beside, published = await asyncio.gather(
                 _phase(api.pid, ingest, size.seconds), _probe(stack, size.seconds)
@@ -161,7 +167,7 @@ async def measure(stack: LocalStack, size: Size, steps: Steps) -> list[Measure]:
             publishing.stop()
             counts = await publishing.result()
             await asyncio.sleep(_SETTLE_SECONDS)
-            told = await _told(process)
+            told = await told_to()
     last = _last_times(load, int(counts["published"]))
     return [*_measures(size, alone, beside), *_seen(told, published), *_lost(told, published, last)]
 
@@ -193,7 +199,7 @@ def _measures(size: Size, alone: Phase, beside: Phase) -> list[Measure]:
     ]
 
 
-def _seen(told: list[dict[str, dict[str, float | str]]], published: Mapping[int, float]) -> list[Measure]:
+def _seen(told: list[Told], published: Mapping[int, float]) -> list[Measure]:
     seconds = np.array(
         [float(seen) - published[int(number)] for client in told for number, seen in client["probes"].items()]
     )
@@ -204,9 +210,7 @@ def _seen(told: list[dict[str, dict[str, float | str]]], published: Mapping[int,
     ]
 
 
-def _lost(
-    told: list[dict[str, dict[str, float | str]]], published: Mapping[int, float], last: Mapping[str, int]
-) -> list[Measure]:
+def _lost(told: list[Told], published: Mapping[int, float], last: Mapping[str, int]) -> list[Measure]:
     probes = sum(len(published) - len(client["probes"]) for client in told)
     # Of each device that a client heard of, the newest at the end is the last that was published.
     behind = sum(
