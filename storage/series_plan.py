@@ -79,13 +79,14 @@ async def make_plan(connection: Connection, query: SeriesQuery) -> Plan:
         if known is not None and not query.exact:
             tiers = tiers_for(query.start, query.end, query.boundaries, known)
         sources = cover(query.start, query.end, tiers, known)
-        if query.aggregates & OF_READINGS:
+        follows = bool(query.aggregates & OF_READINGS)
+        if follows:
             readings = cover(query.start - CARRY, query.end + CARRY, (), known)
             followed += [Part(kind, segment, None) for segment in readings.segments]
+            # What lacks of the rollups lacks of the readings, too: it is in these.
+            gone |= set(readings.gone)
         else:
-            readings = sources
-        # What lacks of the rollups lacks of the readings, too.
-        gone |= set(readings.gone)
+            gone |= set(sources.gone)
         if known is None or not any(segment.tier for segment in sources.segments):
             parts += [Part(kind, segment, None) for segment in sources.segments]
             continue
@@ -93,7 +94,8 @@ async def make_plan(connection: Connection, query: SeriesQuery) -> Plan:
         zone = zoneinfo.ZoneInfo(known.zone)
         level = Level.DEVICE if needs_devices(query) else Level.DISTRICT
         split = split_dirty(sources, dirty, tiers, known)
-        gone |= set(split.gone)
+        if not follows:
+            gone |= set(split.gone)
         for segment in split.segments:
             parts += _parts(kind, segment, level, dirty, zone)
     return Plan(tuple(parts), tuple(followed), tuple(names), tuple(sorted(gone)))

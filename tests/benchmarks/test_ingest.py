@@ -18,7 +18,7 @@ from tests.docs.markdown import read
 
 pytestmark = pytest.mark.servers
 
-TINY = Size(readings=3000, rounds=1, peer_readings=2000, probes=3, backlog=5000, soak_seconds=6, seconds=3)
+TINY = Size(readings=3000, rounds=1, peer_readings=2000, probes=3, backlog=5000, soak_seconds=2, seconds=1)
 
 
 async def measure(stack: LocalStack, parts: Sequence[str]) -> dict[str, Measure]:

@@ -26,7 +26,7 @@ from storage.series_query import OF_READINGS, Aggregate, GroupBy, Series, Series
 from tests.cities import City, Row, open_city
 from tests.conftest import Database
 from tests.storage import series_oracle as oracle
-from tests.storage.series_cases import KINDS, METRIC, OTHER_KIND, Case, cases, name_of
+from tests.storage.series_cases import KINDS, METRIC, OTHER_KIND, Case, Range, cases, name_of
 from tests.storage.series_oracle import CARRY
 
 pytestmark = pytest.mark.servers
@@ -278,3 +278,15 @@ async def test_every_aggregate_is_what_the_plain_computation_gives(
 
 async def test_the_other_kind_is_none_of_those_that_measure_the_metric(catalogue: Catalogue) -> None:
     assert METRIC not in catalogue.kind_of[OTHER_KIND].columns
+
+
+async def test_what_is_gone_is_said_once_where_readings_are_followed(city: City) -> None:
+    """The rollups' last bucket ends before the range does: what lacks of it is a part of what can't be followed."""
+    start = 1_709_233_200_000_000
+    end, now = start + 301_000_000, start + 48 * 3600 * 1_000_000 + 301_000_000
+    asked = Range(ZONE, "P1D", start, end, (start, end))
+    case = Case(asked, now, 0.0, (oracle.Device(1, KINDS[0], "gate", 10.0),), ((1, start, 1.0),), ())
+    horizons = await fill(city, case, History(now, end + CARRY))
+    answer = await answer_series(city.api, query_of(city, case, GroupBy.NONE, ALL, selection=Selection()))
+    assert answer.gone == ((start - CARRY, min(end + CARRY, horizons[KINDS[0]])),)
+    assert [part.count.tolist() for part in answer.series] == [[1]]
