@@ -18,7 +18,6 @@ import structlog
 from alerts.delivery_metrics import DeliveryMetrics, Outcome
 from alerts.messages import DeliveryError, Message, Sender, load_messages
 from sensors.destinations import DestinationType
-from storage.alert_states import take_turn
 from storage.database import connect
 from storage.deadline import deadline
 from storage.deliveries import (
@@ -34,6 +33,7 @@ from storage.deliveries import (
     mark_failed,
 )
 from storage.destinations import DELIVERIES_CHANNEL
+from storage.turns import take_turn
 
 _QUESTION_SECONDS = 30.0
 _FORGET_EVERY = 3600.0

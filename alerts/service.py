@@ -22,11 +22,12 @@ from sensors.rules import Rule, read_rules
 from sensors.times import from_microseconds
 from storage.alert_inputs import read_fleet
 from storage.alert_rules import list_rules, put_builtin_rules, windows_under_way
-from storage.alert_states import forget_alerts, load_active, store_states, take_turn
+from storage.alert_states import forget_alerts, load_active, store_states
 from storage.catalogue import load_catalogue
 from storage.database import connect, read_edition
 from storage.deadline import deadline
 from storage.errors import StorageError, classify
+from storage.turns import take_turn
 
 _FORGET_SECONDS = 3600.0
 _PASSES = "passes"
@@ -130,7 +131,7 @@ class Alerts:
                     sentence = f"the schema is at revision {edition.revision}, which is not ours; run: alatau migrate"
                     self._readiness = Readiness(is_ready=False, sentence=sentence)
                     return
-                if not await take_turn(connection):
+                if not await take_turn(connection, "alatau.alerts"):
                     self._readiness = Readiness(
                         is_ready=True, sentence="waiting: another process has the turn"
                     )

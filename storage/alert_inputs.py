@@ -11,6 +11,7 @@ from sensors.catalogue import Catalogue
 from sensors.kinds import Kind
 from sensors.times import SECOND, from_microseconds, to_microseconds
 from storage.columns import read_columns
+from storage.device_status import IS_GONE, OFFLINE
 from storage.kinds import Connection, table
 from storage.latest_values import list_latest
 from storage.rollup_tables import Level, Tier, rollup_table
@@ -25,8 +26,8 @@ _ALL = 2**31 - 1
 class Fleet:
     """The devices of which something is expected, in one order, and the newest that each has measured.
 
-    ``interval`` and ``seen`` are µs; ``owner``, ``metric``, ``value`` and ``time`` (µs) are the latest values, device
-    by device.
+    ``interval`` and ``seen`` are µs, and so is ``offline``: since when a device is so by its last will, 0 of one that
+    is not. ``owner``, ``metric``, ``value`` and ``time`` (µs) are the latest values, device by device.
     """
 
     number: Ints
@@ -35,6 +36,7 @@ class Fleet:
     district: npt.NDArray[np.str_]
     interval: Ints
     seen: Ints
+    offline: Ints
     owner: Ints
     metric: npt.NDArray[np.object_]
     value: Floats
@@ -60,8 +62,14 @@ class Fleet:
 async def read_fleet(connection: Connection, catalogue: Catalogue) -> Fleet:
     """Return the devices that are not disabled and have sent something. In one transaction with what follows."""
     latest = await list_latest(connection, catalogue, Selection(), limit=_ALL)
-    rows = await connection.fetch("SELECT device_id, id FROM alatau.device WHERE disabled_at IS NULL")
+    rows = await connection.fetch(
+        f"""
+        SELECT device_id, id, CASE WHEN {IS_GONE} THEN o.at END AS offline
+        FROM alatau.device LEFT JOIN alatau.latest l USING (device_id) {OFFLINE} WHERE disabled_at IS NULL
+        """
+    )
     number = {row["id"]: row["device_id"] for row in rows}
+    offline = {row["id"]: to_microseconds(row["offline"]) for row in rows if row["offline"] is not None}
     kept = np.array([one.device in number for one in latest.devices], bool)
     place = np.where(kept, np.cumsum(kept) - 1, -1)
     devices = [one for one in latest.devices if one.device in number]
@@ -74,6 +82,7 @@ async def read_fleet(connection: Connection, catalogue: Catalogue) -> Fleet:
         district=np.array([one.district for one in devices], str),
         interval=np.array([round(one.interval_seconds * SECOND) for one in devices], np.int64),
         seen=np.array([to_microseconds(one.time) for one in devices], np.int64),
+        offline=np.array([offline.get(one.device, 0) for one in devices], np.int64),
         owner=owner[there],
         metric=latest.metric[there],
         value=latest.value[there],

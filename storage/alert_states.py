@@ -73,16 +73,6 @@ class AlertChange:
     step: str | None
 
 
-async def take_turn(connection: Connection, what: str = "alatau.alerts") -> bool:
-    """Return whether this connection is the one that does this; it is until it is closed."""
-    # Who has lost its machine, or its network, is found out about within a minute.
-    await connection.execute(
-        "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
-    )
-    has_turn: bool = await connection.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", what)
-    return has_turn
-
-
 async def load_active(connection: Connection, now: int, *, lock: bool) -> list[ActiveAlert]:
     """Return the alerts that are not over; with ``lock`` nobody changes them until the transaction ends."""
     rows = await connection.fetch(

@@ -14,7 +14,8 @@ from storage.kinds import Connection
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A refused message on its way in; ``received`` in Unix µs, ``is_numbered`` if a reading in it has a number."""
+    """A refused message on its way in; ``received`` in Unix µs. One that ``is_repeated`` may come again as it is,
+    and is kept once: its device has had no receipt, or the broker keeps it."""
 
     received: int
     topic: str
@@ -22,7 +23,7 @@ class DeadLetter:
     reason: Reason
     detail: str
     device_id: int | None = None
-    is_numbered: bool = False
+    is_repeated: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class StoredLetter:
 
 
 async def insert_letters(connection: Connection, letters: Sequence[DeadLetter]) -> None:
-    """Keep the letters. A numbered one that its device sends again, for want of a receipt, is kept once."""
+    """Keep the letters. One that is repeated is kept once."""
     if not letters:
         return
     await connection.execute(
@@ -73,14 +74,14 @@ async def insert_letters(connection: Connection, letters: Sequence[DeadLetter]) 
         SELECT received_at, topic, payload, reason, detail, device_id
         FROM unnest($1::timestamptz[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::int[],
                     $7::boolean[])
-             AS new (received_at, topic, payload, reason, detail, device_id, is_numbered)
-        WHERE NOT (is_numbered AND EXISTS (
+             AS new (received_at, topic, payload, reason, detail, device_id, is_repeated)
+        WHERE NOT (is_repeated AND EXISTS (
             SELECT FROM alatau.dead_letter old
             WHERE md5(old.payload) = md5(new.payload) AND md5(old.topic) = md5(new.topic)
                   AND old.payload = new.payload AND old.topic = new.topic AND old.reason = new.reason))
         """,
         *_columns(letters),
-        [letter.is_numbered for letter in letters],
+        [letter.is_repeated for letter in letters],
     )
 
 

@@ -6,12 +6,13 @@ import base64
 import dataclasses
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sensors.accounts import user_name
 from sensors.catalogue import Catalogue, validate_device
 from sensors.errors import CatalogueError
 from sensors.kinds import DeviceSpec
+from sensors.statuses import Said
 from sensors.times import from_microseconds, parse_duration, parse_timestamp
 from storage.kinds import Connection
 from storage.rollup_marks import note_move
@@ -33,6 +34,13 @@ class Credential:
     is_disabled: bool = False
 
 
+class DeviceStatus(NamedTuple):
+    """What a device, or its last will, said last, and when that was heard."""
+
+    said: Said
+    at: dt.datetime
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Device:
     """A registered device; ``position`` is (longitude, latitude). Until ``old_secret_until`` two secrets are good."""
@@ -49,6 +57,7 @@ class Device:
     registered_at: dt.datetime
     disabled_at: dt.datetime | None
     old_secret_until: dt.datetime | None
+    status: DeviceStatus | None
 
 
 async def register_devices(
@@ -150,7 +159,9 @@ _SELECT = """
     SELECT device_id, id, kind, district, longitude, latitude, interval_seconds, installed, simulated,
            metadata, registered_at, disabled_at,
            (SELECT c.until FROM alatau.device_credential c
-            WHERE c.device_id = device.device_id AND c.until > now()) AS old_secret_until
+            WHERE c.device_id = device.device_id AND c.until > now()) AS old_secret_until,
+           (SELECT said FROM alatau.device_status s WHERE s.device_id = device.device_id) AS said,
+           (SELECT at FROM alatau.device_status s WHERE s.device_id = device.device_id) AS said_at
     FROM alatau.device
 """
 
@@ -170,6 +181,7 @@ def _device(row: Any) -> Device:
         registered_at=row["registered_at"],
         disabled_at=row["disabled_at"],
         old_secret_until=row["old_secret_until"],
+        status=None if row["said"] is None else DeviceStatus(Said(row["said"]), row["said_at"]),
     )
 
 

@@ -7,6 +7,7 @@ import datetime as dt
 import enum
 from typing import Literal, NamedTuple
 
+from storage.device_status import IS_GONE, OFFLINE
 from storage.kinds import Connection
 from storage.selection import Selection, condition
 
@@ -15,7 +16,7 @@ class State(enum.StrEnum):
     """What a device is doing."""
 
     REPORTING = "reporting"
-    SILENT = "silent"  # its newest reading is stale
+    SILENT = "silent"  # its newest reading is stale, or it said afterwards that it is offline
     NEVER = "never"  # it has had no reading yet
     DISABLED = "disabled"
 
@@ -101,11 +102,13 @@ def _looked_at(look: Look, as_of: dt.datetime, patience: Patience) -> tuple[str,
                    l.time, l.received_at, coalesce(a.alerts, 0) AS alerts, a.severity,
                    CASE WHEN disabled_at IS NOT NULL THEN '{State.DISABLED}'
                         WHEN l.time IS NULL THEN '{State.NEVER}'
-                        WHEN {age} > greatest($2::float8 * interval_seconds, $3::float8) THEN '{State.SILENT}'
+                        WHEN {age} > greatest($2::float8 * interval_seconds, $3::float8) OR {IS_GONE}
+                            THEN '{State.SILENT}'
                         ELSE '{State.REPORTING}' END AS state,
-                   least({age} / interval_seconds * 1000, {_SILENT_MOST})::bigint AS behind
+                   greatest(0, least({age} / interval_seconds * 1000, {_SILENT_MOST}))::bigint AS behind
             FROM alatau.device
             LEFT JOIN alatau.latest l USING (device_id)
+            {OFFLINE}
             LEFT JOIN (SELECT device_id, count(*) AS alerts, max(array_position({_SEVERITIES}, severity)) AS severity
                        FROM alatau.alert WHERE state IN ('firing', 'acknowledged') GROUP BY device_id) a
                 USING (device_id)

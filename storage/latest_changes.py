@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from storage.kinds import Connection
+
 LATEST_CHANNEL = "alatau_latest"
 # What PostgreSQL's -infinity is in a Change's times: the metric has no value.
 NEVER = -(2**63)
@@ -48,7 +50,7 @@ class Change(NamedTuple):
     values: tuple[float, ...]
 
 
-async def announce_latest(connection: asyncpg.Connection) -> None:
+async def announce_latest(connection: Connection) -> None:
     """Wake who waits for changes, once for all that were just merged."""
     await connection.execute("SELECT pg_notify($1, '')", LATEST_CHANNEL)
 

@@ -9,11 +9,11 @@ GRANT SELECT ON alatau.catalogue_version, alatau.district, alatau.device
 GRANT SELECT, INSERT ON alatau.dead_letter TO alatau_ingest;
 GRANT DELETE, UPDATE (repeats) ON alatau.dead_letter TO alatau_ingest;
 GRANT SELECT, INSERT, UPDATE ON alatau.ingest_arrivals TO alatau_ingest;
-GRANT SELECT, INSERT, UPDATE ON alatau.latest TO alatau_ingest;
+GRANT SELECT, INSERT, UPDATE ON alatau.latest, alatau.device_status TO alatau_ingest;
 GRANT SELECT, INSERT, UPDATE ON alatau.sequence TO alatau_ingest;
 GRANT SELECT, INSERT, UPDATE, DELETE ON alatau.sequence_gap TO alatau_ingest;
 GRANT SELECT ON alatau.sequence, alatau.sequence_gap TO alatau_api;
-GRANT SELECT ON alatau.dead_letter, alatau.latest, alatau.api_key TO alatau_api;
+GRANT SELECT ON alatau.dead_letter, alatau.latest, alatau.device_status, alatau.api_key TO alatau_api;
 GRANT EXECUTE ON FUNCTION alatau.register_devices(jsonb) TO alatau_api;
 GRANT EXECUTE ON FUNCTION alatau.disable_device(text), alatau.enable_device(text), alatau.delete_device(text),
     alatau.replace_credential(text, bytea, bytea, int, interval) TO alatau_api, alatau_scoped;
@@ -57,8 +57,8 @@ SELECT alatau.protect('alatau.device',
 -- What is of a device is seen by who sees the device; a refused message of no device by nobody with a scope.
 SELECT alatau.protect(place::regclass, format(
     'EXISTS (SELECT FROM alatau.device d WHERE d.device_id = %s.device_id)', place))
-FROM unnest('{alatau.latest,alatau.dead_letter,alatau.sequence,alatau.sequence_gap,alatau.correction,
-              alatau.rollup_dirty,alatau.device_credential}'::text[]) AS place;
+FROM unnest('{alatau.latest,alatau.device_status,alatau.dead_letter,alatau.sequence,alatau.sequence_gap,
+              alatau.correction,alatau.rollup_dirty,alatau.device_credential}'::text[]) AS place;
 SELECT alatau.protect('alatau.claim_batch',
                       alatau.within('district', 'districts') || ' AND ' || alatau.within('kind', 'kinds'));
 SELECT alatau.protect('alatau.export', $$requested_by = nullif(current_setting('alatau.caller', true), '')$$);
@@ -67,8 +67,9 @@ SELECT alatau.protect_districts(format('%I.%I', schemaname, tablename)::regclass
                                 regexp_replace(tablename, '_(5m|1h|1d)_district$', ''))
 FROM pg_tables WHERE schemaname = 'rollup' AND tablename ~ '_(5m|1h|1d)_district$';
 GRANT USAGE ON SCHEMA alatau, reading, rollup TO alatau_scoped;
-GRANT SELECT ON alatau.district, alatau.device, alatau.latest, alatau.dead_letter, alatau.sequence,
-    alatau.sequence_gap, alatau.correction, alatau.rollup_progress, alatau.rollup_dirty TO alatau_scoped;
+GRANT SELECT ON alatau.district, alatau.device, alatau.latest, alatau.device_status, alatau.dead_letter,
+    alatau.sequence, alatau.sequence_gap, alatau.correction, alatau.rollup_progress, alatau.rollup_dirty
+    TO alatau_scoped;
 GRANT SELECT, INSERT, DELETE ON alatau.export TO alatau_scoped;
 GRANT SELECT ON ALL TABLES IN SCHEMA reading, rollup TO alatau_scoped;
 ALTER DEFAULT PRIVILEGES IN SCHEMA reading GRANT SELECT ON TABLES TO alatau_scoped;
@@ -90,7 +91,7 @@ GRANT SELECT, INSERT, DELETE, UPDATE (used_at) ON alatau.user_session TO alatau_
 -- The alerts' role reads what was measured, and writes what is wrong; people only say of an alert that they know.
 GRANT USAGE ON SCHEMA alatau, reading, rollup TO alatau_alerts;
 GRANT SELECT ON public.alembic_version, alatau.catalogue_version, alatau.district, alatau.device, alatau.latest,
-    alatau.dead_letter, alatau.rollup_progress, alatau.maintenance_window TO alatau_alerts;
+    alatau.device_status, alatau.dead_letter, alatau.rollup_progress, alatau.maintenance_window TO alatau_alerts;
 GRANT SELECT ON ALL TABLES IN SCHEMA reading, rollup TO alatau_alerts;
 ALTER DEFAULT PRIVILEGES IN SCHEMA reading GRANT SELECT ON TABLES TO alatau_alerts;
 ALTER DEFAULT PRIVILEGES IN SCHEMA rollup GRANT SELECT ON TABLES TO alatau_alerts;
@@ -129,8 +130,8 @@ GRANT SELECT, UPDATE, DELETE ON alatau.delivery TO alatau_alerts;
 -- Dashboards that speak SQL themselves: what was measured, what is late, what is wrong. No payloads, which may hold
 -- anything; nobody's account, key or secret.
 GRANT USAGE ON SCHEMA alatau, reading, rollup TO alatau_reader;
-GRANT SELECT ON alatau.district, alatau.device, alatau.latest, alatau.sequence, alatau.sequence_gap,
-    alatau.rollup_progress, alatau.rollup_dirty TO alatau_reader;
+GRANT SELECT ON alatau.district, alatau.device, alatau.latest, alatau.device_status, alatau.sequence,
+    alatau.sequence_gap, alatau.rollup_progress, alatau.rollup_dirty TO alatau_reader;
 -- Not who has seen an alert, nor what they said of it.
 GRANT SELECT (id, rule_id, kind_of_rule, fingerprint, severity, state, title, sentence, since, changed_at, fired_at,
               gone_since, clear_seconds, resolved_at, device_id, district, kind, metric, value, low, high, evidence)

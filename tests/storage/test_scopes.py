@@ -9,7 +9,9 @@ import pytest
 
 from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
+from sensors.statuses import Said
 from storage.api_keys import WHOLE, Scope
+from storage.device_status import Heard, record_statuses
 from storage.kinds import Connection
 from storage.scopes import seen_through
 from tests.cities import City, open_city
@@ -54,6 +56,16 @@ async def test_a_scope_is_districts_and_kinds_and_ends_with_the_block(
         # The same statement, prepared by the other role.
         assert await seen(city.api) == expected
     assert await seen(city.api) == ["air-1", "air-2", "noise-1"]
+
+
+async def test_a_scope_sees_the_statuses_of_its_own_devices(city: City) -> None:
+    await record_statuses(city.ingest, [Heard(device.id, Said.ONLINE, 1) for device in DEVICES])
+    ids = "SELECT array_agg(id ORDER BY id) FROM alatau.device_status JOIN alatau.device USING (device_id)"
+    numbers = "SELECT count(*) FROM alatau.device_status"
+    async with seen_through(city.api, Scope(districts=("gate",)), "caller"):
+        assert await city.api.fetchval(ids) == ["air-1", "noise-1"]
+        assert await city.api.fetchval(numbers) == 2
+    assert await city.api.fetchval(numbers) == 3
 
 
 async def test_who_names_no_scope_sees_nothing(city: City) -> None:
