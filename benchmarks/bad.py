@@ -12,8 +12,10 @@ from sensors.kinds import Kind
 from sensors.topics import Channel, Topics
 
 # No message alone is the cause of the first two: the database's state is, or the device's other readings are.
-# Of the third the metrics are stored all the same, so it is no bad reading to count.
-LEFT_OUT = frozenset({Reason.REFUSED_BY_DATABASE, Reason.RATE_EXCEEDED, Reason.BAD_SEQUENCE})
+# Of the third the metrics are stored all the same, so it is no bad reading to count; the last is of no reading.
+LEFT_OUT = frozenset(
+    {Reason.REFUSED_BY_DATABASE, Reason.RATE_EXCEEDED, Reason.BAD_SEQUENCE, Reason.BAD_STATUS}
+)
 _PAYLOADS: dict[Reason, Callable[[Kind, int], str]] = {
     Reason.UNKNOWN_TOPIC: lambda kind, stamp: _reading(kind, stamp, "1"),
     Reason.UNKNOWN_DEVICE: lambda kind, stamp: _reading(kind, stamp, "1"),

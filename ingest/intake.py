@@ -210,7 +210,7 @@ class Cut:
                 # A number that is not entered would not keep its row from being stored again.
                 message.is_kept = target is None or id(packet) in self.apart
                 if target is None or message.is_kept:
-                    kept.append(dataclasses.replace(message.letter(), is_numbered=is_numbered))
+                    kept.append(dataclasses.replace(message.letter(), is_repeated=is_numbered))
                     continue
                 if is_numbered:
                     self.sequence.leave_out(packet)
@@ -307,8 +307,16 @@ class Cut:
 
 def _no_device(topic: str, routes: Routes) -> Fault:
     device = routes.device_of(topic)
-    if device is None:
-        return Fault(Reason.UNKNOWN_TOPIC, f"topic {topic[:200]!r} is not {routes.pattern}")
+    return no_topic(topic, routes.pattern) if device is None else unregistered(device)
+
+
+def no_topic(topic: str, pattern: str) -> Fault:
+    """Return what is wrong with a topic that is not as ``pattern``."""
+    return Fault(Reason.UNKNOWN_TOPIC, f"topic {topic[:200]!r} is not {pattern}")
+
+
+def unregistered(device: str) -> Fault:
+    """Return what is wrong with the message of a device that nobody knows."""
     return Fault(
         Reason.UNKNOWN_DEVICE,
         f"no device {device!r} is registered; run: alatau device add {device} --kind … --district …",

@@ -29,6 +29,7 @@ class IngestMetrics:
         self.gaps_abandoned = self._counter(
             "sequence_gaps_abandoned", "Gaps in numbers that devices gave up: readings are lost."
         )
+        self.statuses = self._counter("statuses_recorded", "Statuses of devices that were news.")
         self.limited = self._counter("readings_limited", "Readings refused for their device's rate.")
         self.dead_letters = self._by_reason("dead_letters", "Messages kept as dead letters.")
         self.letters_folded = self._by_reason(
@@ -54,6 +55,9 @@ class IngestMetrics:
             "broker_backlog_messages", "Messages that the broker holds, as it says itself; NaN: it doesn't."
         )
         self.devices = self._gauge("devices_known", "Devices that messages are routed to.")
+        self.statuses_followed = self._gauge(
+            "statuses_followed", "1 while this worker follows what devices say of themselves."
+        )
         self.limited_devices = self._gauge("devices_limited", "Devices limited within the last minute.")
         self.refusal_alarm = self._gauge("refusal_alarm", "1 while nearly everything is refused.")
         self.cut_messages = self._histogram("cut_messages", "Messages in one transaction.", _SIZES)

@@ -35,6 +35,7 @@ class IngestOptions:
     rates: RatePolicy = dataclasses.field(default_factory=RatePolicy)
     alarm: AlarmPolicy = dataclasses.field(default_factory=AlarmPolicy)
     drain_timeout_seconds: float = 20.0
+    standby_seconds: float = 5.0  # how often a worker looks whether a turn is free
 
     @property
     def worker(self) -> str:

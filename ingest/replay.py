@@ -8,14 +8,17 @@ import asyncpg
 from mqtt5 import PublishPacket
 
 from ingest.arrivals import Arrivals
-from ingest.intake import Cut
+from ingest.decode import Fault
+from ingest.intake import Cut, unregistered
 from ingest.routes import Routes
+from ingest.statuses import read_status
 from sensors.checks import TimeWindow
 from sensors.errors import CatalogueError
 from sensors.times import to_microseconds
-from sensors.topics import Topics
+from sensors.topics import Channel, Topics
 from storage.catalogue import load_catalogue
 from storage.dead_letters import StoredLetter, note_replay
+from storage.device_status import Heard, record_statuses
 from storage.devices import load_routes
 from storage.latest import flush_latest
 from storage.writer import Batch, write
@@ -39,9 +42,10 @@ class Verdict:
 class Replay:
     """Feeds letters again on one connection, which must be allowed to write readings and letters."""
 
-    def __init__(self, connection: asyncpg.Connection, routes: Routes) -> None:
+    def __init__(self, connection: asyncpg.Connection, routes: Routes, topics: Topics) -> None:
         self._connection = connection
         self._routes = routes
+        self._topics = topics
 
     @classmethod
     async def open(cls, connection: asyncpg.Connection, topics: Topics) -> Replay:
@@ -52,13 +56,32 @@ class Replay:
         routes = Routes(topics)
         routes.set_catalogue(stored[1])
         routes.add(await load_routes(connection))
-        return cls(connection, routes)
+        return cls(connection, routes, topics)
 
     async def feed(self, letter: StoredLetter) -> Verdict:
         """Decode, check and store one letter as it arrived then, and note the verdict on it.
 
         Time is checked against the letter's arrival: waiting here did not make it older.
         """
+        is_status = self._topics.device_of(letter.topic, Channel.STATUS) is not None
+        verdict = await (self._feed_status(letter) if is_status else self._feed_readings(letter))
+        await note_replay(
+            self._connection, letter.dead_letter_id, str(verdict), accepted=verdict.refused is None
+        )
+        return verdict
+
+    async def _feed_status(self, letter: StoredLetter) -> Verdict:
+        status = read_status(letter.topic, letter.payload, self._topics)
+        if not isinstance(status, Fault):
+            device, said = status
+            heard = Heard(device, said, to_microseconds(letter.received_at), is_replayed=True)
+            recorded = await record_statuses(self._connection, [heard])
+            if device not in recorded.unknown:
+                return Verdict(letter, 0, None)
+            status = unregistered(device)
+        return Verdict(letter, 0, status.detail)
+
+    async def _feed_readings(self, letter: StoredLetter) -> Verdict:
         received = to_microseconds(letter.received_at)
         cut = Cut(self._routes, Arrivals())
         cut.feed([PublishPacket(letter.topic, letter.payload)], received)
@@ -69,8 +92,4 @@ class Replay:
         for batch in readings:
             await flush_latest(self._connection, [batch])
         refused = "; ".join(again.detail for again in cut.letters()) or None
-        verdict = Verdict(letter, written.stored + written.merged, refused)
-        await note_replay(
-            self._connection, letter.dead_letter_id, str(verdict), accepted=verdict.refused is None
-        )
-        return verdict
+        return Verdict(letter, written.stored + written.merged, refused)

@@ -52,6 +52,10 @@ class Routes:
         """Return the device that a telemetry topic names, registered or not."""
         return self._topics.device_of(topic, Channel.TELEMETRY)
 
+    def number_of(self, device: str) -> int | None:
+        """Return a device's number, None of one that is not known."""
+        return self._ids[device][0] if device in self._ids else None
+
     def set_catalogue(self, catalogue: Catalogue) -> None:
         """Route by these kinds from now on."""
         self._kinds = {kind.name: (kind, compile_decoder(kind)) for kind in catalogue.kinds}

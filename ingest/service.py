@@ -25,6 +25,7 @@ from ingest.readiness import Facts, Readiness, judge
 from ingest.receipts import Receipts
 from ingest.routes import Routes
 from ingest.session import Session
+from ingest.statuses import Statuses
 from sensors.checks import Reason
 from sensors.topics import Channel
 from storage.arrivals import load_arrivals
@@ -69,8 +70,10 @@ class Ingest:
         self._closing = False
         self._last_arrival = 0
         self._backlog = Backlog(options.session)
+        self._statuses = Statuses(options, self._routes, self.metrics, _now)
         self.metrics.devices.set_function(lambda: len(self._routes))
         self.metrics.limited_devices.set_function(lambda: self._limits.limited_devices(_now()))
+        self.metrics.statuses_followed.set_function(lambda: self._statuses.is_following)
         self.metrics.refusal_alarm.set_function(lambda: self.is_refusing_most)
         self.metrics.backlog.set_function(self._backlog.value)
         self.metrics.database_up.set_function(self._has_database)
@@ -88,6 +91,7 @@ class Ingest:
             writer = group.create_task(self._write_loop(), name="ingest.writer")
             receiver = group.create_task(self._receive_loop(), name="ingest.receiver")
             backlog = group.create_task(self._backlog.run(), name="ingest.backlog")
+            statuses = group.create_task(self._statuses.run(), name="ingest.statuses")
             await stop.wait()
             log.info("stopping; draining what has arrived", messages=self._pending.messages)
             receiver.cancel()
@@ -101,7 +105,7 @@ class Ingest:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_RECEIPTS_SECONDS):
                     await self._publish_receipts(self._receipts.rest(_now()))
-            await self._end({directory, latest, receipts, backlog, writer})
+            await self._end({directory, latest, receipts, backlog, statuses, writer})
         if self._session is not None:
             await self._session.close()
         # What this leaves is healed from the rows at the next start.
@@ -120,6 +124,7 @@ class Ingest:
             _, tasks = await asyncio.wait(tasks, timeout=1.0)
             if tasks:
                 self._committer.abort()
+                self._statuses.abort()
                 await self._latest.close()
 
     # -- receiving --------------------------------------------------------------------------------

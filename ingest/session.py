@@ -125,6 +125,8 @@ class Session(asyncio.Protocol):
                     pattern,
                     # A QoS 2 subscription with late acknowledgements wedges after one crash.
                     max_qos=mqtt5.QoS.AT_LEAST_ONCE,
+                    # What is marked as retained was said before we subscribed.
+                    retain_as_published=False,
                     retain_handling=retained,
                 )
                 for pattern in filters

@@ -27,6 +27,7 @@ class Reason(enum.StrEnum):
     TIME_TOO_OLD = "time_too_old"
     TIME_IN_FUTURE = "time_in_future"
     BAD_SEQUENCE = "bad_sequence"
+    BAD_STATUS = "bad_status"
     RATE_EXCEEDED = "rate_exceeded"
     REFUSED_BY_DATABASE = "refused_by_database"
 

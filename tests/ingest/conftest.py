@@ -149,8 +149,8 @@ class Rig:
             await asyncio.sleep(0.01)
         return value
 
-    async def add_device(self, kind: str = "air_quality", *, connected: bool = True) -> Device:
-        """Register a device in the database and at the broker, and connect it."""
+    async def register(self, kind: str = "air_quality") -> tuple[str, str]:
+        """Register a device in the database and at the broker; return its id and its secret."""
         name, secret = f"test-{next(_numbers)}", generate_secret()
         hashed = hash_secret(secret)
         spec = DeviceSpec(name, kind, "gate")
@@ -158,6 +158,11 @@ class Rig:
         await register_devices(self.connection, [spec], self.catalogue, {name: credential})
         async with self.stack.admin as admin:
             await admin.add_device(name, secret)
+        return name, secret
+
+    async def add_device(self, kind: str = "air_quality") -> Device:
+        """Register a device, and connect it."""
+        name, secret = await self.register(kind)
         device = await asyncio.to_thread(Device, self.stack.ports.mqtt, name, secret)
         self.devices.append(device)
         return device

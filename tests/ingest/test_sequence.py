@@ -115,7 +115,7 @@ def test_a_refused_reading_is_kept_as_a_letter_and_so_is_its_number(cut: Cut, pa
     assert cut.clockless == []
     assert numbered(cut) == {1: [(4, 4, 1)]}
     (letter,) = cut.settle(LetterQuota(), NOW).kept
-    assert letter.is_numbered, "sent again for want of a receipt, it is the same letter"
+    assert letter.is_repeated, "sent again for want of a receipt, it is the same letter"
 
 
 def test_a_refused_reading_that_is_sent_again_is_one_letter(cut: Cut) -> None:
