@@ -28,6 +28,7 @@ from broker.snippets import Account, Address, Language, snippets
 from sensors.catalogue import Catalogue
 from sensors.errors import CatalogueError
 from sensors.kinds import DeviceSpec
+from sensors.statuses import Said
 from sensors.times import to_microseconds
 from sensors.topics import DEVICE_ID, Channel
 from storage.audit import record
@@ -81,6 +82,14 @@ class NewDevice(BaseModel):
 
 
 @with_config(ANSWER)
+class StatusAnswer(TypedDict):
+    """What a device, or its last will, said on its `status` topic."""
+
+    said: Annotated[Said, Field(description="As it was said.", examples=["online"])]
+    at: Annotated[Moment, Field(description="When that was heard, UTC.")]
+
+
+@with_config(ANSWER)
 class DeviceAnswer(TypedDict):
     """A registered device."""
 
@@ -98,6 +107,10 @@ class DeviceAnswer(TypedDict):
     disabled: Annotated[bool, Field(description="The broker does not let it in.", examples=[False])]
     old_secret_until: Annotated[
         Moment | None, Field(description="Until when its old secret is good beside the new one, UTC.")
+    ]
+    status: Annotated[
+        StatusAnswer | None,
+        Field(description="What it said last of itself, or its last will said; null if it never did."),
     ]
 
 
@@ -201,6 +214,7 @@ def shape(device: Device) -> DeviceAnswer:
         "registered_at": device.registered_at,
         "disabled": device.disabled_at is not None,
         "old_secret_until": device.old_secret_until,
+        "status": None if device.status is None else {"said": device.status.said, "at": device.status.at},
     }
 
 

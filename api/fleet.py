@@ -74,7 +74,10 @@ class FleetMember(TypedDict):
     interval_seconds: Annotated[Seconds, Field(description="Expected between two readings, s.")]
     state: Annotated[
         State,
-        Field(description="`silent`: the newest reading is older than three intervals, and than a minute."),
+        Field(
+            description="`silent`: the newest reading is older than three intervals and than a minute, or the device "
+            "said afterwards that it is offline, itself or by its last will."
+        ),
     ]
     time: Annotated[Moment | None, Field(description="Of the newest reading, the device's own, UTC.")]
     age_seconds: Annotated[
@@ -88,8 +91,10 @@ class FleetMember(TypedDict):
 class FleetCounts(TypedDict):
     """How many devices are in each state, whichever states were asked for."""
 
-    reporting: Annotated[Count, Field(description="Their newest reading is not stale.")]
-    silent: Annotated[Count, Field(description="It is.")]
+    reporting: Annotated[
+        Count, Field(description="Their newest reading is not stale, and they are not offline.")
+    ]
+    silent: Annotated[Count, Field(description="It is, or they are.")]
     never: Annotated[Count, Field(description="They have had none yet.")]
     disabled: Annotated[Count, Field(description="The broker does not let them in.")]
 

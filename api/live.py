@@ -58,13 +58,16 @@ class LiveReading(TypedDict):
 
 @with_config(ANSWER)
 class LiveStatus(TypedDict):
-    """Whether a device is heard: `offline` as `stale` of latest values, and as `online` again."""
+    """Whether a device is heard: `offline` when it said so, itself or by its last will, and when its newest reading is
+    `stale`; then `online` again."""
 
     device: DeviceId
     kind: KindName
     district: DistrictName
     status: Annotated[Literal["online", "offline"], Field(description="What it is now.")]
-    time: Annotated[Moment, Field(description="Since when: its reading, or when one was overdue. UTC.")]
+    time: Annotated[
+        Moment, Field(description="Since when: its word, its reading, or when one was overdue. UTC.")
+    ]
 
 
 @with_config(ANSWER)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from api.latest_shape import stale_after
 from sensors.catalogue import Catalogue
 from sensors.kinds import Kind
+from sensors.statuses import Said, is_gone
 from sensors.times import SECOND, from_microseconds, to_microseconds
+from storage.device_status import StatusChange
 from storage.latest_changes import NEVER, Change
 
 # Where something is: what filters and scopes go by first.
@@ -35,6 +37,7 @@ class _Known:
     place: Place
     times: tuple[int, ...]
     values: tuple[float, ...]
+    heard: int  # when its newest reading was measured, or had arrived
     due: int  # silent from then on
     is_online: bool
     is_waited_for: bool = False
@@ -45,6 +48,7 @@ class Picture:
 
     def __init__(self) -> None:
         self._known: dict[str, _Known] = {}
+        self._offline: dict[str, int] = {}  # since when, of those that said so last
         # Of each device that is online at most one entry; it may have been heard since.
         self._waiting: list[tuple[int, str]] = []
 
@@ -66,21 +70,56 @@ class Picture:
             for time, values in sorted(_new_values(kind, change, known).items())
         ]
         newest = to_microseconds(change.time)
+        heard = min(newest, to_microseconds(change.received_at))
         due = newest + round(stale_after(change.interval_seconds) * SECOND)
         was_online = known is not None and known.is_online
         if known is None:
-            known = self._known[change.device] = _Known(place, (), (), due, is_online=False)
+            known = self._known[change.device] = _Known(place, (), (), heard, due, is_online=False)
         # Of a metric that the catalogue has not yet nothing was told.
         known.place, size = place, len(kind.columns)
         known.times, known.values = change.times[:size], change.values[:size]
         # Who was online and is late already is found with the others that fall silent.
-        known.due, known.is_online = due, was_online or now <= due
-        if known.is_online and not known.is_waited_for:
-            known.is_waited_for = True
-            heapq.heappush(self._waiting, (due, change.device))
+        known.heard, known.due = heard, due
+        known.is_online = (was_online or now <= due) and self._offline_since(change.device, known) is None
+        self._wait_for(change.device, known)
         if known.is_online and not was_online:
             return readings, _status(place, change.device, "online", newest)
         return readings, None
+
+    def expect(self, statuses: Iterable[StatusChange]) -> None:
+        """Take devices for offline of which ``hear`` is told next what they said: for a beginning, when what came
+        before it is not known."""
+        self._offline |= {status.device: status.at for status in statuses}
+
+    def hear(self, status: StatusChange, now: int) -> News | None:
+        """Take what a device said last, itself or by its last will, and return whether it came or went by that.
+
+        Of one that never sent anything nothing is told.
+        """
+        if status.said is Said.OFFLINE:
+            self._offline[status.device] = status.at
+        else:
+            self._offline.pop(status.device, None)
+        if (known := self._known.get(status.device)) is None:
+            return None
+        known.place, was_online = (status.kind, status.district), known.is_online
+        is_offline = self._offline_since(status.device, known) is not None
+        # Who is late already is found with the others that fall silent.
+        known.is_online = not is_offline and (was_online or now <= known.due)
+        self._wait_for(status.device, known)
+        if known.is_online == was_online:
+            return None
+        said = "online" if known.is_online else "offline"
+        return _status(known.place, status.device, said, status.at, status.changed)
+
+    def _offline_since(self, device: str, known: _Known) -> int | None:
+        at = self._offline.get(device)
+        return at if at is not None and is_gone(at, known.heard) else None
+
+    def _wait_for(self, device: str, known: _Known) -> None:
+        if known.is_online and not known.is_waited_for:
+            known.is_waited_for = True
+            heapq.heappush(self._waiting, (known.due, device))
 
     def overdue(self, now: int) -> list[str]:
         """Return the devices from which nothing has come for too long, and that were not told to be silent."""
@@ -101,9 +140,9 @@ class Picture:
         return list(found)
 
     def silence(self, device: str, place: Place | None, now: int) -> News | None:
-        """Return that an overdue device is silent, unless it was heard meanwhile, or there is none any more."""
+        """Return that an overdue device is silent, unless it was heard or went meanwhile, or there is none any more."""
         known = self._known[device]
-        if known.due >= now:
+        if known.due >= now or not known.is_online:
             return None
         known.is_online = False
         if place is None:
@@ -115,8 +154,10 @@ class Picture:
     def fell_silent_since(self, since: int) -> Iterator[News]:
         """Give the devices that are silent and were not at a time."""
         for device, known in self._known.items():
-            if not known.is_online and known.due >= since:
-                yield _status(known.place, device, "offline", known.due)
+            at = self._offline_since(device, known)
+            silent = known.due if at is None else min(at, known.due)
+            if not known.is_online and silent >= since:
+                yield _status(known.place, device, "offline", silent)
 
 
 def _new_values(kind: Kind, change: Change, known: _Known | None) -> dict[int, dict[str, float]]:
@@ -148,7 +189,7 @@ def _reading(change: Change, time: int, values: dict[str, float]) -> dict[str, A
     }
 
 
-def _status(place: Place, device: str, status: str, since: int) -> News:
+def _status(place: Place, device: str, status: str, since: int, changed: int = 0) -> News:
     kind, district = place
     content = {
         "device": device,
@@ -157,4 +198,4 @@ def _status(place: Place, device: str, status: str, since: int) -> News:
         "status": status,
         "time": from_microseconds(since),
     }
-    return News(place, device, content)
+    return News(place, device, content, changed)

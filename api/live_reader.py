@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 
 import asyncpg
 import structlog
@@ -24,6 +24,7 @@ from sensors.catalogue import Catalogue
 from sensors.times import SECOND, from_microseconds, to_microseconds
 from storage.alerts import ALERTS_CHANNEL
 from storage.database import connect
+from storage.device_status import StatusChange, statuses_since
 from storage.devices import places_of
 from storage.latest_changes import LATEST_CHANNEL, Change, Sight, changes_since, look
 
@@ -103,15 +104,17 @@ class LiveReader:
                 self._forget()
             changes = [change async for change in changes_since(connection, self._seen)]
             since = self._since(now) if self._seen is None else self._time
+            said = await statuses_since(connection, self._seen, from_microseconds(since))
             alerts = await self._alerts.read(connection, from_microseconds(since))
             overdue = self._picture.overdue(now)
             places = await places_of(connection, overdue) if overdue else {}
         cursor, catalogue = Cursor(sight.begin, now), self._snapshot.current
         if self._seen is None:
             recent = self._alerts.take(alerts, catalogue, from_microseconds(since))
-            self._begin(cursor, changes, recent, catalogue)
+            self._begin(cursor, changes, said, recent, catalogue)
         else:
             readings, statuses = self._take(changes, catalogue, now)
+            statuses += self._hear(said, now)
             silent = (self._picture.silence(device, places.get(device), now) for device in overdue)
             statuses += [one for one in silent if one is not None]
             changed = self._alerts.take(alerts, catalogue, None)
@@ -131,11 +134,20 @@ class LiveReader:
                 statuses.append(status)
         return readings, statuses
 
+    def _hear(self, said: Iterable[StatusChange], now: int) -> list[News]:
+        told = (self._picture.hear(one, now) for one in said)
+        return [one for one in told if one is not None]
+
     def _since(self, now: int) -> int:
         return now - round(self._options.live.look_back_seconds * SECOND)
 
     def _begin(
-        self, cursor: Cursor, changes: Iterable[Change], alerts: list[News], catalogue: Catalogue
+        self,
+        cursor: Cursor,
+        changes: Iterable[Change],
+        said: Collection[StatusChange],
+        alerts: list[News],
+        catalogue: Catalogue,
     ) -> None:
         """Begin with the whole table: what came a moment ago is told to those who were here then."""
         live = self._options.live
@@ -145,8 +157,10 @@ class LiveReader:
         recent = recent[-live.look_back_rows :]
         told = {change.device for change in recent}
         older = [change for change in by_change if change.device not in told]
+        self._picture.expect(said)
         self._take(older, catalogue, cursor.time)
         readings, statuses = self._take(recent, catalogue, cursor.time)
+        statuses += self._hear(said, cursor.time)
         statuses += self._picture.fell_silent_since(since)
         tick = _tick(cursor, readings, statuses, alerts)
         begin = older[-1].changed + 1 if older else 0

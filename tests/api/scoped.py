@@ -15,12 +15,14 @@ from fastapi import FastAPI
 from api.app import ApiOptions, create_app
 from api.options import ExportOptions
 from sensors.checks import Reason
+from sensors.statuses import Said
 from sensors.times import to_microseconds
 from storage.alert_rules import add_window
 from storage.api_keys import Role, Scope, generate_key, store_key
 from storage.claims import add_batch
 from storage.corrections import Correction, Rescale, correct
 from storage.dead_letters import DeadLetter, insert_letters
+from storage.device_status import Heard, record_statuses
 from storage.devices import Credential
 from storage.refresh import move_bound, refresh
 from storage.sequences import Numbers, enter_numbers
@@ -76,8 +78,9 @@ async def fill(city: City, options: ApiOptions, exports: pathlib.Path) -> AsyncI
 
 
 async def _one_of_each(city: City) -> dict[str, int]:
-    """Give each device a refused message, a gap, a correction, a batch named so; return the numbers of the messages."""
+    """Give each device a status, a refused message, a gap, a correction, a batch; return the messages' numbers."""
     now = to_microseconds(NOW)
+    await record_statuses(city.ingest, [Heard(device.id, Said.ONLINE, now) for device in DEVICES])
     for device in DEVICES:
         number = city.number[device.id]
         topic = f"alatau/v1/{device.id}/telemetry"

@@ -138,6 +138,7 @@ async def test_a_device_is_shown_with_all_that_is_known_of_it(client: httpx2.Asy
         "metadata": {},
         "disabled": False,
         "old_secret_until": None,
+        "status": None,
     }
 
 

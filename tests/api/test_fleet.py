@@ -7,6 +7,9 @@ import datetime as dt
 import httpx2
 import pytest
 
+from sensors.statuses import Said
+from sensors.times import to_microseconds
+from storage.device_status import Heard, record_statuses
 from tests.api.answers import NOW, every_page, fetch, problem
 from tests.cities import City
 
@@ -58,6 +61,26 @@ async def test_the_worst_of_its_open_alerts_puts_a_device_before_all_that_are_on
     found = [device["device"] for page in pages for device in page["devices"]]
     assert found == ["air-1", *(device for device in WORST_FIRST if device != "air-1")]
     await city.owner.execute("DELETE FROM alatau.alert")
+
+
+async def test_a_device_that_says_it_is_offline_is_silent_at_once_and_both_are_told_apart(
+    client: httpx2.AsyncClient, city: City
+) -> None:
+    said = to_microseconds(NOW - MINUTE)
+    await record_statuses(
+        city.ingest, [Heard("air-1", Said.OFFLINE, said), Heard("air-2", Said.ONLINE, said)]
+    )
+    document = await fetch(client, "fleet", kind="air_quality", sort="id")
+    assert [device["state"] for device in document["devices"]] == ["silent", "silent"]
+    assert document["counts"]["silent"] == 2
+    devices = (await fetch(client, "devices", kind="air_quality"))["devices"]
+    at = "2026-01-15T11:59:00Z"
+    assert [device["status"] for device in devices] == [
+        {"said": "offline", "at": at},
+        {"said": "online", "at": at},
+    ]
+    assert (await fetch(client, "state"))["devices"]["silent"] == 4
+    await city.owner.execute("DELETE FROM alatau.device_status")
 
 
 @pytest.mark.parametrize("sort", ["worst", "id"])

@@ -17,7 +17,10 @@ from api.app import ApiOptions, create_app
 from api.live_picture import News
 from api.live_ticks import Cursor, make_tick
 from sensors.kinds import DeviceSpec
+from sensors.statuses import Said
+from sensors.times import to_microseconds
 from storage.api_keys import Role, Scope, generate_key, prefix_of, revoke_key, store_key
+from storage.device_status import Heard, record_statuses
 from storage.devices import register_devices
 from storage.users import set_role
 from tests.alerts.making import MINUTE, NOON, PATTERN, of_device, passed
@@ -190,6 +193,11 @@ async def test_a_device_that_falls_silent_and_comes_back_is_told(station_of: Sta
         await write.at(back, "air-1", pm2_5=4.0)
         online = await listener.status("air-1")
         assert (online["status"], dt.datetime.fromisoformat(online["time"])) == ("online", back)
+        said = back + dt.timedelta(seconds=1)
+        await record_statuses(write.city.ingest, [Heard("air-1", Said.OFFLINE, to_microseconds(said))])
+        gone = await listener.status("air-1")
+        assert (gone["status"], dt.datetime.fromisoformat(gone["time"])) == ("offline", said)
+    await write.city.owner.execute("DELETE FROM alatau.device_status")
     # The other tests' readings are newer than it again.
     await write.city.owner.execute("DELETE FROM alatau.latest")
     await write("air-1", pm2_5=1.0, temperature=2.0)

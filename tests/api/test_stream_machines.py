@@ -11,8 +11,10 @@ from api.live_filter import Filter, Rendering, Topic
 from api.live_picture import News, Picture
 from api.live_ticks import Cursor, LookBack, Tick, make_tick, read_cursor
 from sensors.catalogue import Catalogue
+from sensors.statuses import Said
 from sensors.times import SECOND, to_microseconds
 from storage.api_keys import Scope
+from storage.device_status import StatusChange
 from storage.latest_changes import NEVER, Change
 from tests.api.answers import NOW
 
@@ -94,6 +96,77 @@ def test_a_device_is_silent_once_and_only_when_it_is_overdue(catalogue: Catalogu
     assert back is not None
     assert back.content["status"] == "online"
     assert picture.overdue(end + 3 * MINUTE + 1) == ["air-1"]
+
+
+def word(change: Change, said: Said, at: int) -> StatusChange:
+    return StatusChange(change.device, change.kind, change.district, said, at, changed=9)
+
+
+def contents(*news: News | None) -> list[tuple[str, dt.datetime]]:
+    return [(one.content["status"], one.content["time"]) for one in news if one is not None]
+
+
+def test_a_device_goes_and_comes_by_its_word(catalogue: Catalogue, change: Change) -> None:
+    picture, second = Picture(), dt.timedelta(seconds=1)
+    assert picture.hear(word(change, Said.ONLINE, NOON - 1), NOON) is None, "it has never sent anything"
+    picture.take(change, catalogue, NOON)
+    gone = picture.hear(word(change, Said.OFFLINE, NOON + SECOND), NOON + SECOND)
+    assert contents(gone) == [("offline", NOW + second)]
+    assert gone is not None
+    assert gone.changed == 9, "who comes again is told it once"
+    assert picture.hear(word(change, Said.OFFLINE, NOON + 2 * SECOND), NOON + 2 * SECOND) is None
+    # A reading from before, which was on its way.
+    earlier = later(change, catalogue, "humidity", NOON + 1)
+    assert picture.take(earlier, catalogue, NOON + 3 * SECOND)[1] is None
+    assert picture.overdue(NOON + 9 * MINUTE) == [], "it is silent already"
+    back = picture.hear(word(change, Said.ONLINE, NOON + 3 * SECOND), NOON + 3 * SECOND)
+    assert contents(back) == [("online", NOW + 3 * second)]
+    assert picture.overdue(NOON + 4 * MINUTE) == ["air-1"]
+
+
+def test_a_device_that_is_offline_comes_back_by_a_newer_reading_without_a_word(
+    catalogue: Catalogue, change: Change
+) -> None:
+    picture = Picture()
+    picture.take(change, catalogue, NOON)
+    picture.hear(word(change, Said.OFFLINE, NOON), NOON)
+    newer = later(change, catalogue, "humidity", NOON + MINUTE)
+    # A clock that is ahead brings nobody back: it had arrived before.
+    assert picture.take(newer, catalogue, NOON + MINUTE)[1] is None
+    received = NOW + dt.timedelta(minutes=1)
+    assert contents(picture.take(newer._replace(received_at=received), catalogue, NOON + MINUTE)[1]) == [
+        ("online", received)
+    ]
+
+
+def test_a_word_from_before_the_newest_reading_says_nothing(catalogue: Catalogue, change: Change) -> None:
+    picture = Picture()
+    picture.take(change, catalogue, NOON)
+    assert picture.hear(word(change, Said.OFFLINE, NOON - SECOND), NOON) is None
+    assert picture.hear(word(change, Said.ONLINE, NOON), NOON) is None
+
+
+def test_online_brings_nobody_back_whose_reading_is_overdue(catalogue: Catalogue, change: Change) -> None:
+    picture = Picture()
+    picture.take(change, catalogue, NOON)
+    picture.hear(word(change, Said.OFFLINE, NOON + SECOND), NOON + SECOND)
+    assert picture.hear(word(change, Said.ONLINE, NOON + 5 * MINUTE), NOON + 5 * MINUTE) is None
+    assert picture.overdue(NOON + 9 * MINUTE) == []
+
+
+def test_a_beginning_tells_who_went_and_came_by_its_word_lately(catalogue: Catalogue, change: Change) -> None:
+    late = NOON + 2 * MINUTE
+    for said, at, expected in (
+        (Said.OFFLINE, NOON + MINUTE, "offline"),
+        (Said.ONLINE, NOON + MINUTE, "online"),
+        (Said.OFFLINE, NOON + SECOND, None),
+    ):
+        picture, one = Picture(), word(change, said, at)
+        picture.expect([one])
+        assert picture.take(change, catalogue, late)[1] is None
+        told = contents(picture.hear(one, late), *picture.fell_silent_since(NOON + 30 * SECOND))
+        moment = NOW + dt.timedelta(microseconds=at - NOON)
+        assert told == ([] if expected is None else [(expected, moment)])
 
 
 def test_a_device_that_was_deleted_falls_silent_for_nobody(catalogue: Catalogue, change: Change) -> None:
