@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from alerts.scene import Report, Scene, beyond, metric_of
 from alerts.words import number, quantity, span
 from sensors.rules import Aggregate, Limited, Ratio, Silence, Threshold
-from sensors.times import parse_duration
+from sensors.times import from_microseconds, parse_duration
 from storage.alert_inputs import Floats, Ints
 
 # Of more than half of so many devices that are silent, one thing is said.
@@ -151,12 +152,20 @@ def _groups(scene: Scene, definition: Aggregate, places: Ints) -> dict[str | Non
 
 
 def silence(report: Report, definition: Silence) -> None:
-    """Report devices that have sent nothing; of a crowd of them one thing is said, and no alert of one of them ends."""
+    """Report devices that have sent nothing, or are offline by their last wills.
+
+    Of a crowd of them one thing is said, and no alert of one of them ends.
+    """
     scene, fleet = report.scene, report.scene.fleet
     places = scene.chosen(definition, definition.kinds)
     interval = fleet.interval[places]
     patience = np.maximum(definition.intervals * interval, parse_duration(definition.at_least))
     silent = scene.now - fleet.seen[places] > patience
+    longest = parse_duration(definition.patience_offline)
+    for at in np.flatnonzero(fleet.offline[places]).tolist():
+        place = places[at]
+        # Who comes and goes again without a reading between was not back: that ends no alert.
+        silent[at] |= scene.now - fleet.offline[place] >= longest or report.is_known(report.about(place))
     quiet = places[silent]
     crowded = np.zeros(len(fleet.device), bool)
     whole: dict[str | None, Ints] = {None: places}
@@ -168,33 +177,53 @@ def silence(report: Report, definition: Silence) -> None:
         if crowded[of_group].all() or len(group) < _CROWD or 2 * len(of_group) <= len(group):
             continue
         crowded[of_group] = True
-        _report_crowd(report, district, len(group), int(fleet.seen[of_group].max()), len(of_group))
+        _report_crowd(report, district, len(group), of_group)
     for place in quiet.tolist():
-        if crowded[place] and not report.is_known(report.about(place)):
-            continue
-        since, device = int(fleet.seen[place]), fleet.device[place]
-        report.add(
-            report.about(place),
-            f"Silent: {device}",
-            f"{device} has sent nothing since {scene.clock(since)}, for {span(scene.now - since)}; "
-            f"a reading is expected every {span(fleet.interval[place])}.",
-            since,
-            place=place,
-            begins=not crowded[place],
-            expected_every_seconds=float(fleet.interval[place]) / 1e6,
+        if not crowded[place] or report.is_known(report.about(place)):
+            _report_silent(report, place, begins=not crowded[place])
+
+
+def _report_silent(report: Report, place: int, *, begins: bool) -> None:
+    scene, fleet = report.scene, report.scene.fleet
+    device, seen, offline = fleet.device[place], int(fleet.seen[place]), int(fleet.offline[place])
+    every = f"a reading is expected every {span(fleet.interval[place])}"
+    if offline:
+        title, since = f"Offline: {device}", scene.since(report.about(place), offline)
+        sentence = (
+            f"{device} went offline at {scene.clock(offline)}, said by its last will or by itself, and has sent "
+            f"nothing since {scene.clock(seen)}; {every}."
         )
+    else:
+        title, since = f"Silent: {device}", seen
+        sentence = (
+            f"{device} has sent nothing since {scene.clock(seen)}, for {span(scene.now - seen)}; {every}."
+        )
+    said: dict[str, Any] = {"offline_since": from_microseconds(offline).isoformat()} if offline else {}
+    report.add(
+        report.about(place),
+        title,
+        sentence,
+        since,
+        place=place,
+        begins=begins,
+        expected_every_seconds=float(fleet.interval[place]) / 1e6,
+        **said,
+    )
 
 
-def _report_crowd(report: Report, district: str | None, count: int, since: int, silent: int) -> None:
-    scene = report.scene
-    where = place_of(scene, district)
+def _report_crowd(report: Report, district: str | None, count: int, silent: Ints) -> None:
+    scene, fleet = report.scene, report.scene.fleet
+    where, since = place_of(scene, district), int(fleet.seen[silent].max())
+    offline = int((fleet.offline[silent] > 0).sum())
+    said = f"; offline by their last wills: {offline}" if offline else ""
     report.add(
         f"{report.rule.name}/{district or 'city'}",
         f"Most devices are silent: {where}",
-        f"{silent} of {count} devices of {where} have sent nothing since {scene.clock(since)}. One cause is likely: "
-        "power, the network, or the way to the broker.",
+        f"{len(silent)} of {count} devices of {where} have sent nothing since {scene.clock(since)}{said}. One cause is "
+        "likely: power, the network, or the way to the broker.",
         since,
         district=district,
-        silent=silent,
+        silent=len(silent),
+        offline=offline,
         devices=count,
     )

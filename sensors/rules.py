@@ -116,16 +116,27 @@ class Rate(OfMetric, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Silence(Definition, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Nothing has come for so many of the device's expected intervals, and for at least so long."""
+    """Nothing has come for so many of the device's expected intervals, and for at least so long.
+
+    A device that is offline by its last will is silent after ``offline_for`` already, or after ``at_least`` where that
+    is not said.
+    """
 
     kinds: tuple[str, ...] = ()
     intervals: float = 3
     at_least: str = "PT5M"
+    offline_for: str | None = None
+
+    @property
+    def patience_offline(self) -> str:
+        """How long a device may be offline."""
+        return self.at_least if self.offline_for is None else self.offline_for
 
     @property
     def durations(self) -> Mapping[str, str]:
         """Durations by name."""
-        return {"lasting": self.lasting, "clear_after": self.clear_after, "at_least": self.at_least}
+        own = {"at_least": self.at_least, "offline_for": self.patience_offline}
+        return {"lasting": self.lasting, "clear_after": self.clear_after, **own}
 
 
 class Frozen(OfMetric, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -18,12 +18,14 @@ from alerts.states import by_fingerprint
 from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
 from sensors.rules import Rule, RuleKind, check_rule
-from sensors.times import to_microseconds
+from sensors.statuses import Said
+from sensors.times import SECOND, to_microseconds
 from storage.alert_inputs import read_fleet
 from storage.alert_rules import Origin, StoredRule, Window
 from storage.alert_states import ActiveAlert
 from storage.alerts import AlertState, Severity
 from storage.database import connect
+from storage.device_status import Heard, record_statuses
 from storage.refresh import move_bound, refresh
 from tests.alerts.making import MINUTE, NOON
 from tests.api.answers import NOW
@@ -197,6 +199,37 @@ async def test_silence_is_by_each_devices_own_interval(evaluation: Evaluation) -
         "noise-3 has sent nothing since 16:20, for 40 minutes; a reading is expected every 1 minute."
     )
     assert found["noise-3"].since == NOON - 40 * MINUTE
+
+
+async def test_a_last_will_is_silence_without_waiting_for_intervals(
+    city: City, evaluation: Evaluation
+) -> None:
+    heard = [
+        Heard("noise-1", Said.OFFLINE, NOON - 40 * SECOND),
+        Heard("noise-2", Said.OFFLINE, NOON - 5 * MINUTE),
+    ]
+    await record_statuses(city.ingest, heard)
+    try:
+        assert set(await evaluation.of(rule(RuleKind.SILENCE))) == {"noise-3"}
+        soon = rule(RuleKind.SILENCE, offline_for="PT30S", lasting="PT1M")
+        found = await evaluation.of(soon)
+        assert set(found) == {"noise-1", "noise-3"}, "noise-2 has sent something since"
+        one = found["noise-1"]
+        assert one.title == "Offline: noise-1"
+        assert one.sentence == (
+            "noise-1 went offline at 16:59, said by its last will or by itself, and has sent nothing since 16:59; "
+            "a reading is expected every 1 minute."
+        )
+        assert (one.since, one.begins) == (NOON - 40 * SECOND, True)
+        assert one.evidence["offline_since"] == "2026-01-15T11:59:20+00:00"
+        # What has begun goes on while the device only comes to go again, and is as old as it was.
+        slow = rule(RuleKind.SILENCE, offline_for="PT2M")
+        again = await evaluation.of(slow, active=known("r/noise-1"))
+        assert again["noise-1"].since == NOON - 90 * MINUTE
+        crowd = await evaluation.of(rule(RuleKind.SILENCE, kinds=["noise"]), now=NOON + 30 * MINUTE)
+        assert "since 16:59; offline by their last wills: 1. One cause" in crowd["city"].sentence
+    finally:
+        await city.owner.execute("TRUNCATE alatau.device_status")
 
 
 async def test_of_a_crowd_that_is_silent_one_thing_is_said(evaluation: Evaluation) -> None:
