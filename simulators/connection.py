@@ -187,8 +187,11 @@ class Connection:
     def say(self, status: bytes) -> None:
         """Publish the account's retained status, where it has a topic for it."""
         if self._account.status_topic is not None:
-            info = self._client.publish(self._account.status_topic, status, qos=1, retain=True)
-            self._status_ids.add(info.mid)
+            self.retain(self._account.status_topic, status)
+
+    def retain(self, topic: str, status: bytes) -> None:
+        """Publish a retained status beside the readings."""
+        self._status_ids.add(self._client.publish(topic, status, qos=1, retain=True).mid)
 
     @property
     def settled(self) -> bool:

@@ -110,6 +110,15 @@ class Publisher:
             self._watch(connection)
         return True
 
+    def say(self, row: int, topic: str, status: bytes) -> bool:
+        """Publish a device's retained status; False where its connection is not up."""
+        connection = self._connections[row % len(self._connections)]
+        if connection.link is not Link.UP:
+            return False
+        connection.retain(topic, status)
+        self._watch(connection)
+        return True
+
     def pump(self, timeout: float) -> None:
         """Let the network work for at most ``timeout`` seconds, less when something happens."""
         now = self._monotonic()

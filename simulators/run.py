@@ -74,20 +74,24 @@ def accounts_of(
     options: SimulateOptions, fleet: Sequence[DeviceSpec], secret_of: SecretOf | None, rng: random.Random
 ) -> list[Account]:
     """Return one account for each device, or the gateway's as often as it shall connect."""
-    status, of, hears = Channel.STATUS, options.topics.of, options.delivery is Level.STORED
+    of, hears = options.topics.of, options.delivery is Level.STORED
     if options.per_device:
         if secret_of is None:
             raise SimulatorError("a connection for each device needs the devices' secrets")
         return [
             Account(
-                d.id, d.id, secret_of(d.id), of(d.id, status), of(d.id, Channel.STORED) if hears else None
+                d.id,
+                d.id,
+                secret_of(d.id),
+                of(d.id, Channel.STATUS),
+                of(d.id, Channel.STORED) if hears else None,
             )
             for d in fleet
         ]
     # Two simulators may share an account, but two connections of one client id would throw each other out.
     name, token = options.username or "simulator", f"{rng.getrandbits(32):08x}"
-    # The first connection speaks for the gateway, and hears the receipts of all.
+    # A gateway is no device: it has no status. Its first connection hears the receipts of all.
     receipts = options.topics.every(Channel.STORED) if hears else None
-    first = Account(f"{name}-{token}-0", options.username, options.password, of(name, status), receipts)
+    first = Account(f"{name}-{token}-0", options.username, options.password, receipts=receipts)
     others = range(1, min(options.connections, len(fleet)))
     return [first, *(Account(f"{name}-{token}-{n}", options.username, options.password) for n in others)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from sensors.topics import Channel
 from simulators.city import City
 from simulators.compose import Composer, history_interval
 from simulators.delivery import Delivery
@@ -12,6 +13,7 @@ from simulators.errors import SimulatorError
 from simulators.faults import FaultInjector
 from simulators.options import Clock, Phase, Progress, SimulateOptions
 from simulators.outgoing import Outgoing, TruthLog
+from simulators.presence import Presence
 from simulators.publisher import Publisher
 from simulators.schedule import IntervalSchedule, RateSchedule, Schedule
 
@@ -51,6 +53,7 @@ class Simulation:
         self._city = city
         self._delivery = delivery
         self._publisher = publisher
+        self._presence = Presence(publisher, [options.topics.of(d.id, Channel.STATUS) for d in city.fleet])
         self._truth = truth
         self._report = report
         self._stop = stop
@@ -157,7 +160,10 @@ class Simulation:
 
     def _send(self, message: Outgoing, give_up: Callable[[], bool]) -> bool:
         """Hand a message over, waiting for room; False when it was given up."""
-        if message.payload is not None:
+        if message.payload is None:
+            self._presence.drop_out(message.row)
+        else:
+            self._presence.come_back(message.row)
             while not self._delivery.offer(message):
                 if give_up():
                     return False

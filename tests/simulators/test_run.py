@@ -183,37 +183,48 @@ def test_accelerated_time_replays_the_past_and_stops_at_the_present(
     assert len(listener.of("telemetry")) == len(arrived)
 
 
-def test_the_gateway_says_when_it_comes_and_goes(
+def test_a_device_that_drops_out_says_so_and_says_when_it_is_back(
     broker: LocalBroker, listener: Listener, catalogue: Catalogue
 ) -> None:
-    options = SimulateOptions(broker.url, username="gateway-1", rate=100, connections=2)
-    running = Running(options, catalogue, plan_fleet(catalogue, 5))
-    topic = "alatau/v1/gateway-1/status"
-    wait_for(lambda: listener.of("status") == [(topic, b"online")])
-    assert running.end().in_flight == 0
-    wait_for(lambda: listener.of("status") == [(topic, b"online"), (topic, b"offline")])
+    fleet = plan_fleet(catalogue, 5)
+    faults = parse_faults("dropout=0.2")
+    options = SimulateOptions(broker.url, username="gateway-1", rate=400, count=200, faults=faults)
+    progress = Running(options, catalogue, fleet).result()
+    wait_for(lambda: len(listener.of("telemetry")) == progress.published)
+    # A gateway is no device, and says nothing of itself.
+    said: dict[str, list[bytes]] = {device.id: [] for device in fleet}
+    for topic, payload in listener.received:
+        _, _, device, channel = topic.split("/")
+        if channel == "status":
+            said[device].append(payload)
+        else:
+            assert said[device][-1:] != [b"offline"]
+    for words in said.values():
+        assert len(words) > 1
+        assert words == [(b"offline", b"online")[place % 2] for place in range(len(words))]
 
 
-def test_a_killed_simulator_leaves_its_last_will(
+def test_killed_devices_leave_their_last_wills(
     broker: LocalBroker, listener: Listener, catalogue: Catalogue
 ) -> None:
     program = (
         "import sys, threading; from sensors.catalogue import *; from sensors.fleet import plan_fleet\n"
         "from simulators.options import SimulateOptions; from simulators.run import run\n"
         "catalogue = build_catalogue(builtin_file('alatau'), 'alatau.toml')\n"
-        "options = SimulateOptions(sys.argv[1], username='g')\n"
-        "run(options, catalogue, plan_fleet(catalogue, 5), lambda progress: None, threading.Event())"
+        "options = SimulateOptions(sys.argv[1], per_device=True)\n"
+        "fleet = plan_fleet(catalogue, 2)\n"
+        "run(options, catalogue, fleet, lambda _: None, threading.Event(), secret_of=lambda _: 's')"
     )
     project = pathlib.Path(__file__).parents[2]
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-c", program, broker.url], env={**os.environ, "PYTHONPATH": str(project)}
     )
     try:
-        wait_for(lambda: len(listener.of("status")) == 1)
+        wait_for(lambda: len(listener.of("status")) == 2)
     finally:
         process.kill()
         process.wait()
-    wait_for(lambda: [payload for _, payload in listener.of("status")] == [b"online", b"offline"])
+    wait_for(lambda: [payload for _, payload in listener.of("status")] == 2 * [b"online"] + 2 * [b"offline"])
 
 
 def test_each_device_may_have_a_connection_of_its_own(
