@@ -40,10 +40,10 @@ registerView("device", {
     const common = { series, filter: { device: id }, range, city, signal, onZoom, group: "device" };
     const charts = (kind?.metrics ?? []).map((metric) => metricPanel({ ...common, metric: metric.name, height: 130 }));
     const multiples = h("div.multiples.wide", {}, charts);
-    const now = nowPanel(id, city, signal, (state) => {
+    const now = nowPanel(id, city, signal, (state, status) => {
       // Of a device that never sent anything there is nothing to draw.
       multiples.hidden = state.state === "never";
-      lead.replaceChildren(stateChip(state.state), " ", state.time ? t("drill.last_reading_ago", { ago: ago(state.age_seconds) }) : t("drill.no_reading_yet"));
+      lead.replaceChildren(stateChip(state.state), " ", state.time ? t("drill.last_reading_ago", { ago: ago(state.age_seconds) }) : t("drill.no_reading_yet"), saidOf(state, status, city));
     });
     const letters = lettersPanel(id, city, signal);
     const alerts = alertsPanel({ device: id }, city, signal);
@@ -54,18 +54,31 @@ registerView("device", {
   },
 });
 
+/** Return in words what a silent device, or its last will, said last: is it gone, or is only its sensor? */
+function saidOf(/** @type {any} */ state, /** @type {any} */ status, /** @type {City} */ city) {
+  // A newer reading says that it came back without a word.
+  const isOver = status?.said === "offline" && Date.parse(status.at) < Date.parse(state.time);
+  if (state.state !== "silent" || !status || isOver) return "";
+  return `; ${t(`drill.said_${status.said}`, { at: moment(status.at, city.zone) })}`;
+}
+
 /** Return the panel of the newest value of each metric; it tells the head how the device is. */
-function nowPanel(/** @type {string} */ device, /** @type {City} */ city, /** @type {AbortSignal} */ signal, /** @type {(state: any) => void} */ tell) {
+function nowPanel(/** @type {string} */ device, /** @type {City} */ city, /** @type {AbortSignal} */ signal, /** @type {(state: any, status: any) => void} */ tell) {
   return new Panel({
     title: t("drill.latest"),
     kind: "now",
     signal,
     every: 10,
     lines: 2,
-    load: (inner) => Promise.all([get("fleet", { device }, { signal: inner }), get("latest", { device }, { signal: inner })]),
-    draw: ([fleet, latest]) => {
+    load: (inner) =>
+      Promise.all([
+        get("fleet", { device }, { signal: inner }),
+        get("latest", { device }, { signal: inner }),
+        get(`devices/${encodeURIComponent(device)}`, {}, { signal: inner }),
+      ]),
+    draw: ([fleet, latest, { status }]) => {
       const [state] = fleet.devices;
-      tell(state);
+      tell(state, status);
       const values = Object.entries(latest.devices[0]?.values ?? {});
       if (!values.length) return empty(t("drill.no_reading_yet"), h("a.button", { href: to("connect") }, t("drill.connect")));
       return h("dl.figures", {}, values.map(([metric, value]) => valueOf(metric, value, latest.devices[0], city)));

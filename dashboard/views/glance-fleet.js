@@ -54,27 +54,22 @@ export class Fleet {
     return device;
   }
 
-  /** Take readings; return the devices that look different now, and whether one was silent before. */
+  /** Take readings; which devices look different by them, the stream says by itself. */
   arrived(/** @type {any[]} */ readings) {
-    const changed = [];
     for (const { device: id, time } of readings) {
       const device = this.#devices.get(id);
-      if (!device) continue;
-      device.time = Math.max(device.time, Date.parse(time));
-      if (device.state === "reporting" || device.state === "disabled") continue;
-      device.state = "reporting";
-      changed.push(device);
+      if (device) device.time = Math.max(device.time, Date.parse(time));
     }
-    return { changed, isNews: changed.length > 0 };
   }
 
-  /** Take what the broker says of connections: a device whose last will came is silent, until it sends a reading. */
+  /** Take devices that came, or fell silent: by their last wills at once, or when a reading was overdue. */
   connected(/** @type {any[]} */ devices) {
     const changed = [];
     for (const { device: id, status } of devices) {
       const device = this.#devices.get(id);
-      if (status !== "offline" || device?.state !== "reporting") continue;
-      device.state = "silent";
+      const state = status === "offline" ? "silent" : "reporting";
+      if (!device || device.state === "disabled" || device.state === state) continue;
+      device.state = state;
       changed.push(device);
     }
     return changed;

@@ -106,12 +106,9 @@ export function glanceMap(/** @type {import("./city.js").City} */ city, /** @typ
       const changed = fleet.alert(alerts);
       picture?.showDevices(changed);
     },
-    /** Take readings as they arrive; return whether a device was silent before. */
     arrived: (/** @type {any[]} */ readings) => {
-      const { changed, isNews } = fleet.arrived(readings);
-      picture?.showDevices(changed);
+      fleet.arrived(readings);
       picture?.pulse(readings.map((one) => one.device));
-      return isNews;
     },
     changed: (/** @type {any[]} */ devices) => {
       const changed = fleet.connected(devices);

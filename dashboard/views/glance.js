@@ -49,7 +49,7 @@ registerView("city", {
       {
         readings: ({ readings }) => {
           strip.arrived(readings);
-          if (map.arrived(readings)) looked.soon();
+          map.arrived(readings);
         },
         status: ({ devices }) => {
           map.changed(devices);

@@ -86,6 +86,11 @@ class Town:
         topic = self.place.stack.topics.of(device, Channel.TELEMETRY)
         self.gateway.publish(topic, body, qos=1).wait_for_publish(_SECONDS)
 
+    def say(self, device: str, status: str) -> None:
+        """Publish a device's status for it."""
+        topic = self.place.stack.topics.of(device, Channel.STATUS)
+        self.gateway.publish(topic, status, qos=1, retain=True).wait_for_publish(_SECONDS)
+
 
 @contextlib.asynccontextmanager
 async def running(place: Place, shared: LocalStack, catalogue: Catalogue) -> AsyncIterator[Town]:

@@ -224,6 +224,23 @@ async def test_a_refused_message_is_shown_with_its_reason_to_who_may_see_it(
     await expect(viewer.page.get_by_text('did you mean "pm2_5"?')).to_have_count(0)
 
 
+async def test_a_device_that_is_gone_by_its_last_will_is_shown_so_in_words(
+    visitor: Visitor, town: Town
+) -> None:
+    device = "sim-noise-gate-0001"
+    visit = await visitor()
+    await visit.open(f"/ui/device?device={device}")
+    lead = visit.page.locator(".page-head .lead")
+    town.publish(device, {"laeq": 50.5})
+    await expect(lead).to_contain_text("Reporting")
+    town.say(device, "offline")
+    await expect(lead).to_contain_text(
+        re.compile(r"Silent.*; went offline at \d\d:\d\d, said by its last will or by itself$")
+    )
+    town.say(device, "online")
+    await expect(lead).to_contain_text("Reporting")
+
+
 async def test_a_device_is_found_by_typing_a_part_of_its_id(visitor: Visitor) -> None:
     visit = await visitor()
     page = visit.page
