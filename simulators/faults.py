@@ -20,7 +20,7 @@ from sensors.times import DAY, SECOND, format_timestamp
 from simulators.city import City
 from simulators.encode import encode_array, encode_fields
 from simulators.errors import SimulatorError
-from simulators.lasting import Altered, Lasting, LastingFaults
+from simulators.lasting import ABSENT_IN, Altered, Lasting, LastingFaults
 from simulators.noise import Floats, Ints, hashed, key_of, uniform
 from simulators.outgoing import ABSENT, DUPLICATE, STORED, Label, Outgoing, dead_letter
 from simulators.schedule import Rows
@@ -36,6 +36,7 @@ class Fault(enum.StrEnum):
     """What can go wrong; earlier ones win."""
 
     OUTAGE = Lasting.OUTAGE.value
+    LOSSY = Lasting.LOSSY.value
     FROZEN = Lasting.FROZEN.value
     CREEP = Lasting.CREEP.value
     DISTRICT_EVENT = Lasting.DISTRICT_EVENT.value
@@ -152,7 +153,7 @@ class FaultInjector:
         """Return a message as a lasting fault lets it out, with a label for each metric that it changed."""
         fault = list(Lasting)[altered.fault[index]]
         device, time = self._city.fleet[message.row].id, format_timestamp(message.due)
-        if fault is Lasting.OUTAGE:
+        if fault in ABSENT_IN:
             label = Label(device, kind.name, time, fault.value, None, None, ABSENT)
             return Outgoing(message.due, message.row, None, 0, (label,))
         values = altered.values[index].tolist()

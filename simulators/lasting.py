@@ -29,10 +29,16 @@ class Lasting(enum.StrEnum):
     """What can go wrong for longer; earlier ones win."""
 
     OUTAGE = "outage"
+    LOSSY = "lossy"
     FROZEN = "frozen"
     CREEP = "creep"
     DISTRICT_EVENT = "district_event"
     CITY_EVENT = "city_event"
+
+
+# Of these the reading is not sent at all.
+ABSENT_IN = frozenset({Lasting.OUTAGE, Lasting.LOSSY})
+_LEAST_LOST, _MOST_LOST = 0.3, 0.7  # share of readings that a lossy device loses
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ SPANS: Mapping[Lasting, Span] = {
     Lasting.CREEP: Span(10 * DAY, 3 * DAY, 7 * DAY),
     Lasting.DISTRICT_EVENT: Span(5 * DAY, HOUR, 6 * HOUR),
     Lasting.CITY_EVENT: Span(10 * DAY, HOUR, 6 * HOUR),
+    Lasting.LOSSY: Span(6 * DAY, 6 * HOUR, 48 * HOUR),
 }
 
 
@@ -99,7 +106,7 @@ class Episode(NamedTuple):
 class Altered:
     """Readings with what lasts: ``values`` (n, metrics); ``fault`` (n,) is its place in ``Lasting``, -1 for none.
 
-    ``changed`` (n, metrics) says which values are not the true ones. In an outage the reading is not sent at all.
+    ``changed`` (n, metrics) says which values are not the true ones. What an outage or a bad link takes is not sent.
     """
 
     values: Floats
@@ -125,6 +132,8 @@ class LastingFaults:
             if fault not in self._shares or (_is_event(fault) and kind.name not in EFFECTS):
                 continue
             is_on, begin, end = moments(self._keys[fault][rows], SPANS[fault], self._shares[fault], times)
+            if fault is Lasting.LOSSY:
+                is_on &= self._lost(rows, times)
             chosen = np.flatnonzero(is_on & (altered.fault < 0))
             if not len(chosen):
                 continue
@@ -132,7 +141,7 @@ class LastingFaults:
             part = (kind, rows[chosen], times[chosen], values[chosen], begin[chosen], end[chosen])
             if _is_event(fault):
                 altered.values[chosen] = _event(*part)
-            elif fault is not Lasting.OUTAGE:
+            elif fault not in ABSENT_IN:
                 columns = self._columns(fault, kind, rows[chosen], begin[chosen])
                 wrong = self._frozen(*part) if fault is Lasting.FROZEN else _creeping(*part)
                 altered.values[chosen, columns] = wrong[np.arange(len(chosen)), columns]
@@ -168,10 +177,19 @@ class LastingFaults:
             metrics = tuple(EFFECTS[kind.name])
             district = device.district if fault is Lasting.DISTRICT_EVENT else None
             return Episode(fault, begin, end, kind.name, metrics, district=district)
-        if fault is Lasting.OUTAGE:
+        if fault in ABSENT_IN:
             return Episode(fault, begin, end, kind.name, kind.columns, device.id, device.district)
         column = int(self._columns(fault, kind, np.array([row]), np.array([begin]))[0])
         return Episode(fault, begin, end, kind.name, (kind.columns[column],), device.id, device.district)
+
+    def _lost(self, rows: Rows, times: Ints) -> npt.NDArray[np.bool_]:
+        """Return which readings a bad link loses, (n,): a share that is the same for a whole episode."""
+        keys = self._keys[Lasting.LOSSY][rows]
+        spread = uniform(keys ^ key_of("share"), times // SPANS[Lasting.LOSSY].window)
+        lost: npt.NDArray[np.bool_] = uniform(keys ^ key_of("lost"), times // 1000) < (
+            _LEAST_LOST + (_MOST_LOST - _LEAST_LOST) * spread
+        )
+        return lost
 
     def _keys_of(self, fault: Lasting) -> Keys:
         """Return the key of each device: its own, or its district's or the city's for its kind."""

@@ -13,12 +13,12 @@ from sensors.times import DAY, SECOND, format_timestamp
 from simulators.city import City
 from simulators.compose import Composer
 from simulators.faults import Fault, FaultInjector
-from simulators.lasting import EFFECTS, SPANS, Episode, Lasting, LastingFaults
+from simulators.lasting import ABSENT_IN, EFFECTS, SPANS, Episode, Lasting, LastingFaults
 from simulators.outgoing import ABSENT, STORED
 from simulators.schedule import IntervalSchedule
 
 START = 20_000 * DAY
-OF_DEVICES = [Lasting.OUTAGE, Lasting.FROZEN, Lasting.CREEP]
+OF_DEVICES = [Lasting.OUTAGE, Lasting.LOSSY, Lasting.FROZEN, Lasting.CREEP]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_as_much_of_all_time_is_faulty_as_asked_for(city: City, fault: Lasting) 
     assert all(SPANS[fault].shortest <= e.end - e.begin <= SPANS[fault].longest for e in found)
 
 
-@pytest.mark.parametrize("fault", list(Lasting))
+@pytest.mark.parametrize("fault", [fault for fault in Lasting if fault is not Lasting.LOSSY])
 def test_readings_are_changed_within_an_episode_and_not_outside(city: City, fault: Lasting) -> None:
     episode = next(e for e in episodes(city, fault) if e.kind != "street_light")
     row = next(
@@ -63,6 +63,22 @@ def test_readings_are_changed_within_an_episode_and_not_outside(city: City, faul
     if fault is Lasting.FROZEN:
         column = kind.index[episode.metrics[0]]
         assert altered.values[1, column] == altered.values[2, column]
+
+
+def test_a_lossy_device_loses_a_share_of_its_readings_within_an_episode_and_none_outside(city: City) -> None:
+    episode = episodes(city, Lasting.LOSSY)[0]
+    kind = city.catalogue.kind_of[episode.kind]
+    row = next(row for row, device in enumerate(city.fleet) if device.id == episode.device)
+    times = np.arange(episode.begin - 2 * 3600 * SECOND, episode.end + 3600 * SECOND, 60 * SECOND)
+    rows = np.full(len(times), row)
+    true = city.values(kind.name, rows, times)
+    altered = LastingFaults(city, {Lasting.LOSSY: 0.05}).apply(kind, rows, times, true)
+    within = (times >= episode.begin) & (times < episode.end)
+    lost = altered.fault >= 0
+    assert not lost[~within].any()
+    assert 0.2 < lost[within].mean() < 0.8
+    early, late = np.array_split(lost[within], 2)
+    assert early.mean() == pytest.approx(late.mean(), abs=0.1), "the share is the same all the time"
 
 
 def test_an_event_takes_all_devices_of_a_kind_in_its_district_and_no_other(city: City) -> None:
@@ -101,7 +117,7 @@ def test_on_the_wire_each_changed_value_has_its_label(city: City, fault: Lasting
         for label in message.labels:
             labelled += 1
             assert (label.fault, label.time) == (fault.value, format_timestamp(message.due))
-            assert label.expect == (ABSENT if fault is Lasting.OUTAGE else STORED)
+            assert label.expect == (ABSENT if fault in ABSENT_IN else STORED)
             if label.metric is not None:
                 fields[label.metric] = label.sent
         assert message.payload is None or json.loads(message.payload) == pytest.approx(fields)
