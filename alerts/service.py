@@ -15,6 +15,7 @@ from alerts.evaluate import Evaluator, muffle
 from alerts.finding import Find, Finding, NotYetError
 from alerts.metrics import AlertMetrics
 from alerts.options import AlertOptions
+from alerts.overlap import Covered
 from alerts.scene import Scene
 from alerts.states import by_fingerprint, plan
 from sensors.catalogue import Catalogue
@@ -180,10 +181,13 @@ class Alerts:
         active = await load_active(connection, now, lock=False)
         scene = Scene(now, catalogue, await read_fleet(connection, catalogue), by_fingerprint(active))
         windows = await windows_under_way(connection, from_microseconds(now))
-        result = await self._evaluator.evaluate(connection, await list_rules(connection), windows, scene)
+        rules = await list_rules(connection)
+        result = await self._evaluator.evaluate(connection, rules, windows, scene)
+        covered = Covered(result.findings, [stored.rule for stored in rules], scene.active)
         for kind, find in self._finds.items():
             try:
-                result.findings.extend(muffle(await find(connection, now), windows, now))
+                found = covered.without(await find(connection, now))
+                result.findings.extend(muffle(found, windows, now))
             except (asyncpg.PostgresError, NotYetError) as error:
                 if connection.is_closed():
                     raise

@@ -183,6 +183,32 @@ async def test_what_a_search_finds_is_kept_and_what_fails_ends_nothing(clean: Ci
     assert service.readiness() == (True, "watching")
 
 
+async def test_what_a_rule_tells_of_the_search_leaves_out_unless_it_was_first(clean: City) -> None:
+    silent = dataclasses.replace(
+        PATTERN, fingerprint="anomaly/silence/air-1", metric=None, evidence={"pattern": "silence"}
+    )
+    searched = Searched()
+    searched.findings = [silent]
+    service = Alerts(quick(""), finds={"anomaly": searched}, clock=Clock())
+    await put_rule(clean.owner, Rule("silent", RuleKind.SILENCE, {}), Origin.API)
+    await clean.write("air_quality", [("air-1", NOW - dt.timedelta(hours=2), {"pm2_5": 1.0})])
+
+    async def kinds() -> list[str]:
+        await service.once(connection)
+        return sorted(one.kind_of_rule for one in await list_alerts(clean.owner, AlertFilter()))
+
+    async with reading(clean.database.alerts_url) as connection:
+        assert await kinds() == ["silence"]
+        await delete_rule(clean.owner, "silent")
+        assert await kinds() == ["anomaly", "silence"], "of a rule that is gone it is the search's again"
+        await put_rule(clean.owner, Rule("again", RuleKind.SILENCE, {}), Origin.API)
+        assert await kinds() == ["anomaly", "silence", "silence"]
+        firing = [
+            a.kind_of_rule for a in await list_alerts(clean.owner, AlertFilter()) if a.resolved_at is None
+        ]
+        assert sorted(firing) == ["anomaly", "silence"]
+
+
 async def test_it_counts_how_often_it_was_so(clean: City) -> None:
     searched, clock = Searched(), Clock()
     service = Alerts(quick(""), finds={"anomaly": searched}, clock=clock)
