@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from alerts.anomalies import Detector, Pattern
 from alerts.baseline import from_scale
+from alerts.memory import Bools
 from alerts.neighbours import FEWEST, Floats, Ints
 from sensors.kinds import Kind, Metric
 from sensors.times import DAY
@@ -52,9 +53,10 @@ class Anomaly:
     also: tuple[str, ...] = ()
 
 
-def found(detector: Detector, names: Names) -> list[Anomaly]:
-    """Return everything that is off after the detector's last step."""
-    return [*_silences(detector, names), *_events(detector, names), *_faults(detector, names)]
+def found(detector: Detector, names: Names, excused: Bools | None = None) -> list[Anomaly]:
+    """Return everything that is off after the detector's last step; of the ``excused`` (d,) silence is none."""
+    silences = _silences(detector, names, np.zeros(len(names.device), bool) if excused is None else excused)
+    return [*silences, *_events(detector, names), *_faults(detector, names)]
 
 
 def _faults(detector: Detector, names: Names) -> list[Anomaly]:
@@ -182,18 +184,18 @@ def _event(detector: Detector, names: Names, series: Ints, moved: float, bound: 
     )
 
 
-def _silences(detector: Detector, names: Names) -> list[Anomaly]:
+def _silences(detector: Detector, names: Names, excused: Bools) -> list[Anomaly]:
     """Return who fell silent: the city, districts, kinds of districts, and devices that are in none of these.
 
     Only what fell silent within a day counts for many: a device that is gone for good is no part of an event.
     """
     memory = detector.memory
-    silent = detector.silent()
+    silent = detector.silent() & ~excused
     fresh = silent & (detector.time - memory.seen < _SILENT_ANEW)
     known = (memory.seen > 0) & (fresh | ~silent)
     left = silent.copy()
     result = []
-    for places in _crowds(names):
+    for places in crowds(names):
         there = places[known[places]]
         gone = there[fresh[there] & left[there]]
         if len(there) < FEWEST or len(gone) < MOST * len(there):
@@ -232,7 +234,7 @@ def _silences(detector: Detector, names: Names) -> list[Anomaly]:
     return result
 
 
-def _crowds(names: Names) -> list[Ints]:
+def crowds(names: Names) -> list[Ints]:
     """Return the devices of the city, of each district, and of each kind in each district, the largest first."""
     every = np.arange(len(names.device))
     district = np.array(names.district)

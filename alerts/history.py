@@ -14,11 +14,7 @@ from storage.rollup_tables import HOUR
 
 def history_of(states: States, devices: Ints, start: int, hours: int, metric: Metric) -> History:
     """Return the history (n, hours) of devices, given by their numbers in the database, from ``start``, Unix µs."""
-    order = np.argsort(devices)
-    at = np.minimum(np.searchsorted(devices[order], states.device), len(order) - 1)
-    hour = (states.bucket - start) // HOUR
-    kept = (devices[order][at] == states.device) & (states.count > 0) & (hour >= 0) & (hour < hours)
-    where = (order[at[kept]], hour[kept])
+    kept, where = _places(states, devices, start, hours)
 
     def whole(column: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         result = np.full((len(devices), hours), np.nan)
@@ -34,6 +30,25 @@ def history_of(states: States, devices: Ints, start: int, hours: int, metric: Me
         (mean - low).astype(np.float32),
         still=low == high,
     )
+
+
+def counts_of(states: States, devices: Ints, start: int, hours: int) -> Ints:
+    """Return how many readings had the metric in each hour (n, hours)."""
+    kept, where = _places(states, devices, start, hours)
+    result = np.zeros((len(devices), hours), np.int64)
+    result[where] = states.count[kept]
+    return result
+
+
+def _places(
+    states: States, devices: Ints, start: int, hours: int
+) -> tuple[npt.NDArray[np.bool_], tuple[Ints, Ints]]:
+    """Return which rows count, and the device and hour of each of those."""
+    order = np.argsort(devices)
+    at = np.minimum(np.searchsorted(devices[order], states.device), len(order) - 1)
+    hour = (states.bucket - start) // HOUR
+    kept = (devices[order][at] == states.device) & (states.count > 0) & (hour >= 0) & (hour < hours)
+    return kept, (order[at[kept]], hour[kept])
 
 
 def rises(last: npt.NDArray[np.float64], last_at: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,16 +1,15 @@
 """The search for anomalies as the process calls it: learns, keeps up with the rollups, says what it finds.
 
 Baselines live in the process. Each kind and metric is learned from five weeks of hourly rollups at the start, and
-again when it is a day old or when devices of the kind come or go; memory is about 1 KB for each series, most of it the
-168 hours of the week. At the start 36 hours of five-minute rollups are taken again, so that what was found before is
-found still; until then the search says that it can't say anything yet, and alerts stay as they are. All of that is
-done in pieces that fit into a pass.
+again when it is a day old; who comes between is not judged until then, and changes nothing for the others. Memory is
+about 1 KB for each series, most of it the 168 hours of the week. At the start 36 hours of five-minute rollups are taken
+again, so that what was found before is found still; until then the search says that it can't say anything yet, and
+alerts stay as they are. All of that is done in pieces that fit into a pass.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 import zoneinfo
 from collections.abc import Callable
@@ -19,15 +18,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alerts.anomalies import BUCKET, Bucket, Detector, Layout, Memory
+from alerts.anomalies import Detector
 from alerts.anomaly_findings import Anomaly, Names, found
 from alerts.anomaly_sentences import sentence_of, title_of
-from alerts.baseline import WEEKS, Baseline, hour_of_week, learn
+from alerts.arrivals import Usual, learn_usual
+from alerts.baseline import WEEKS, Baseline, hour_of_week
 from alerts.finding import Find, Finding, NotYetError
-from alerts.history import history_of
-from alerts.neighbours import Ints, others_of
+from alerts.history import counts_of, history_of
+from alerts.layout import Part, carry, lay_out, parts_of
+from alerts.learned import Learned
+from alerts.learning import learn
+from alerts.memory import BUCKET, Bucket
+from alerts.neighbours import Ints
+from alerts.quality_findings import finding_of_change, fingerprint_of_change
+from alerts.quality_search import QualitySearch
 from sensors.catalogue import Catalogue
-from sensors.kinds import Behaviour, Kind, Metric
+from sensors.kinds import Behaviour
 from sensors.times import DAY, SECOND
 from storage.anomaly_inputs import Watched, count_earlier, read_states, read_watched
 from storage.catalogue import load_catalogue
@@ -42,22 +48,6 @@ _CLEAR = 1800 * SECOND
 _SEVERITY = {"spike": "info"}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Part:
-    """One metric of one kind: its series are those of the kind's devices, in their order."""
-
-    kind: Kind
-    metric: Metric
-    devices: Ints  # (n,) places among the watched
-
-
-@dataclasses.dataclass(slots=True)
-class _Learned:
-    devices: tuple[str, ...]
-    at: int
-    baseline: Baseline
-
-
 class Watch:
     """Finds anomalies. One for a process; ``budget`` is how long it may learn and catch up in a pass, seconds."""
 
@@ -66,8 +56,10 @@ class Watch:
         self._monotonic = monotonic
         self._watched: Watched | None = None
         self._catalogue: Catalogue | None = None
-        self._parts: list[_Part] = []
-        self._learned: dict[tuple[str, str], _Learned] = {}
+        self._parts: list[Part] = []
+        self._learned = Learned()
+        self._quality = QualitySearch()
+        self._is_ready = False
         self._detector: Detector | None = None
         self._names = Names((), (), (), ())
         # What came of the last pass: each kind of finding asks for the same.
@@ -82,7 +74,7 @@ class Watch:
 
             return find
 
-        return {kind: of(kind) for kind in ("anomaly", "event")}
+        return {kind: of(kind) for kind in ("anomaly", "event", "quality")}
 
     async def _said_at(self, connection: Connection, now: int) -> list[Finding]:
         if self._said[0] != now:
@@ -95,127 +87,113 @@ class Watch:
         return self._said[1]
 
     async def find(self, connection: Connection, now: int) -> list[Finding]:
-        """Return everything that is off at ``now``, Unix µs. Raises NotYetError until enough was read."""
+        """Return everything that is off at ``now``, Unix µs. Raises NotYetError until enough was read once."""
         end = self._monotonic() + self._budget
         stored = await load_catalogue(connection)
-        watched = await read_watched(connection)
-        if stored is None or not len(watched.number):
+        every = await read_watched(connection)
+        if stored is None or not len(every.number):
             return []
-        await self._arrange(watched, stored[1])
-        until = await self._complete_to(connection, now)
-        if until is None:
+        complete = await self._complete_to(connection, set(every.kind), now)
+        if not complete:
             return []
-        is_learned = await self._learn(connection, until, end)
-        if self._detector is None or not await self._catch_up(connection, until, end) or not is_learned:
+        watched = every.only(complete)
+        self._arrange(watched, stored[1])
+        until = min(complete.values())
+        await self._learn(connection, watched, until, end)
+        # Only at the start: from then on what is not known yet is not judged, and silences nothing that is.
+        if not self._is_ready and not self._learned.has_all(self._parts):
             raise NotYetError("the history is still being read")
-        return await self._findings(connection, self._detector, now)
+        await self._quality.learn_refused(connection, watched, until)
+        self._is_ready |= await self._catch_up(connection, watched, until, end)
+        if self._detector is None or not self._is_ready:
+            raise NotYetError("the history is still being read")
+        return await self._findings(connection, self._detector, watched, now)
 
-    async def _arrange(self, watched: Watched, catalogue: Catalogue) -> None:
+    def _arrange(self, watched: Watched, catalogue: Catalogue) -> None:
         """Lay the series out anew when devices or the catalogue have changed; keep what is known of the others."""
         before = self._watched
         same = before is not None and all(
             getattr(before, name) == getattr(watched, name) for name in ("id", "kind", "district", "every")
         )
-        if before is not None and same and self._catalogue == catalogue:
+        if same and self._catalogue == catalogue:
             return
         self._watched, self._catalogue = watched, catalogue
-        kinds = [kind for kind in catalogue.kinds if kind.name in set(watched.kind)]
-        of_kind = np.array(watched.kind)
-        self._parts = [
-            _Part(kind, metric, np.flatnonzero(of_kind == kind.name))
-            for kind in kinds
-            for metric in kind.metrics
-        ]
-        layout, names = _lay_out(self._parts, watched, catalogue)
+        self._parts = parts_of(watched, catalogue)
+        layout, names = lay_out(self._parts, watched, catalogue)
         zone = zoneinfo.ZoneInfo(catalogue.city.timezone)
-        detector = Detector(layout, self._baseline(), zone)
+        detector = Detector(layout, self._learned.baseline(self._parts, watched), zone)
         detector.memory.seen = watched.seen.copy()
         if self._detector is not None:
             detector.time = self._detector.time
             detector.memory = carry(self._detector, self._names, detector, names)
         self._detector, self._names = detector, names
+        self._quality.arrange(watched)
+        self._quality.learned(*self._learned.usual(self._parts, watched))
 
-    async def _complete_to(self, connection: Connection, now: int) -> int | None:
-        """Return up to when rollups of all kinds are complete, Unix µs, at most ``now``; None where there are none.
+    async def _complete_to(self, connection: Connection, kinds: set[str], now: int) -> dict[str, int]:
+        """Return up to when rollups of each kind are complete, Unix µs, at most ``now``; of others there are none yet.
 
-        Raises NotYetError while the first of a kind are being made.
+        Raises NotYetError while the first are being made, and nothing is known of others.
         """
         progress = await read_progress(connection)
-        clean = [progress[part.kind.name].clean_to for part in self._parts if part.kind.name in progress]
-        if NEVER in clean:
+        clean = {kind: progress[kind].clean_to for kind in kinds if kind in progress}
+        if NEVER in clean.values() and not self._is_ready:
             raise NotYetError("rollups are still being made")
-        return min([now, *clean]) // BUCKET * BUCKET if clean else None
+        return {kind: min(now, to) // BUCKET * BUCKET for kind, to in clean.items() if to != NEVER}
 
-    async def _learn(self, connection: Connection, until: int, end: float) -> bool:
-        """Learn what is not known or a day old, the oldest first; return whether everything is known."""
-        devices = {part.kind.name: self._devices_of(part) for part in self._parts}
-
-        def age(part: _Part) -> int:
-            known = self._learned.get((part.kind.name, part.metric.name))
-            return until - known.at if known and known.devices == devices[part.kind.name] else 10**18
-
-        due = sorted((part for part in self._parts if age(part) >= DAY), key=age, reverse=True)
+    async def _learn(self, connection: Connection, watched: Watched, until: int, end: float) -> None:
+        """Learn what is not known or a day old, the oldest first, as long as there is time."""
         has_learned = False
-        for part in due:
+        for part in self._learned.due(self._parts, watched, until):
             if has_learned and self._monotonic() >= end:
                 break
-            baseline = await self._learn_part(connection, part, until)
-            key = (part.kind.name, part.metric.name)
-            self._learned[key] = _Learned(devices[part.kind.name], until, baseline)
+            baseline, usual = await self._learn_part(connection, watched, part, until)
+            self._learned.put(part, watched, until, baseline, usual)
             has_learned = True
         if has_learned and self._detector is not None:
-            self._detector.baseline = self._baseline()
-        return all(age(part) < 2 * DAY for part in self._parts)
+            self._detector.baseline = self._learned.baseline(self._parts, watched)
+            self._quality.learned(*self._learned.usual(self._parts, watched))
 
-    def _devices_of(self, part: _Part) -> tuple[str, ...]:
-        watched = self._watched
-        return (
-            tuple(f"{watched.id[d]} {watched.district[d]}" for d in part.devices.tolist()) if watched else ()
-        )
-
-    async def _learn_part(self, connection: Connection, part: _Part, until: int) -> Baseline:
-        if self._watched is None or self._detector is None:
+    async def _learn_part(
+        self, connection: Connection, watched: Watched, part: Part, until: int
+    ) -> tuple[Baseline, Usual]:
+        if self._detector is None:
             raise RuntimeError("nothing is laid out yet")
         stop = until // HOUR * HOUR
         start = stop - WEEKS * 7 * DAY
-        numbers = self._watched.number[part.devices]
+        numbers, interval = watched.number[part.devices], watched.interval[part.devices]
         (states,) = await read_states(connection, part.kind, Tier.HOUR, (part.metric.name,), start, stop)
         slots = hour_of_week(np.arange(start, stop, HOUR), self._detector.zone)
-        districts = np.array([self._watched.district[device] for device in part.devices.tolist()])
-        _, district = np.unique(districts, return_inverse=True)
+        _, district = np.unique(np.array(part.districts(watched)), return_inverse=True)
 
-        def compute() -> Baseline:
+        def compute() -> tuple[Baseline, Usual]:
             history = history_of(states, numbers, start, len(slots), part.metric)
-            return learn(history, slots, district, part.metric)
+            usual = learn_usual(counts_of(states, numbers, start, len(slots)), interval)
+            return learn(history, slots, district, part.metric), usual
 
         return await asyncio.to_thread(compute)
 
-    def _baseline(self) -> Baseline:
-        """Return what is known as one; series of which nothing is known yet are not judged."""
-        parts = []
-        for part in self._parts:
-            known = self._learned.get((part.kind.name, part.metric.name))
-            if known is not None and known.devices == self._devices_of(part):
-                parts.append(known.baseline)
-                continue
-            places = part.devices.tolist()
-            districts = {self._watched.district[device] for device in places} if self._watched else set()
-            parts.append(Baseline.unknown(len(places), len(districts)))
-        return Baseline.joined(parts)
-
-    async def _catch_up(self, connection: Connection, until: int, end: float) -> bool:
+    async def _catch_up(self, connection: Connection, watched: Watched, until: int, end: float) -> bool:
         """Take the buckets up to ``until``; return whether they all were taken before ``end``."""
-        detector, watched = self._detector, self._watched
-        if detector is None or watched is None:
+        detector, quality = self._detector, self._quality
+        if detector is None:
             return False
         if detector.time == 0 or until - detector.time > REPLAY:
             detector.time = until - REPLAY
+
+        def step(buckets: list[Bucket], refused: Ints) -> None:
+            for bucket, of_bucket in zip(buckets, refused, strict=True):
+                detector.step(bucket)
+                quality.step(bucket, of_bucket)
+
         while detector.time < until:
             start = detector.time
             stop = min(until, start + _BUCKETS_AT_ONCE * BUCKET)
             buckets = await self._read(connection, watched, start, stop)
-            for bucket in buckets:
-                await asyncio.to_thread(detector.step, bucket)
+            refused = await quality.refused(connection, watched, start, stop)
+            await asyncio.to_thread(step, buckets, refused)
+            if detector.time >= until:
+                await quality.count_again(connection, watched, self._names, until)
             if self._monotonic() >= end:
                 break
         return detector.time >= until
@@ -247,13 +225,24 @@ class Watch:
             for place in range(count)
         ]
 
-    async def _findings(self, connection: Connection, detector: Detector, now: int) -> list[Finding]:
-        anomalies = {fingerprint_of(anomaly): anomaly for anomaly in found(detector, self._names)}
-        earlier = await count_earlier(connection, list(anomalies), now - 30 * DAY)
+    async def _findings(
+        self, connection: Connection, detector: Detector, watched: Watched, now: int
+    ) -> list[Finding]:
+        excused = self._quality.excused(detector.time - detector.memory.seen)
+        anomalies = {fingerprint_of(anomaly): anomaly for anomaly in found(detector, self._names, excused)}
+        silent = detector.silent() & ~excused
+        changes = {
+            fingerprint_of_change(change): change
+            for change in await self._quality.changes(connection, watched, self._names, silent)
+        }
+        earlier = await count_earlier(connection, [*anomalies, *changes], now - 30 * DAY)
         titles = {d.name: d.title for d in self._catalogue.districts} if self._catalogue else {}
         return [
             finding_of(anomaly, fingerprint, now, detector.zone, titles, earlier.get(fingerprint, 0))
             for fingerprint, anomaly in anomalies.items()
+        ] + [
+            finding_of_change(change, fingerprint, now, detector.zone, titles, earlier.get(fingerprint, 0))
+            for fingerprint, change in changes.items()
         ]
 
 
@@ -294,60 +283,3 @@ def finding_of(
         },
         clear=_CLEAR,
     )
-
-
-def _lay_out(parts: list[_Part], watched: Watched, catalogue: Catalogue) -> tuple[Layout, Names]:
-    groups: dict[tuple[int, str], int] = {}
-    device, group, city = [], [], []
-    for number, part in enumerate(parts):
-        # Districts in the order of their names, as ``learn`` is given them.
-        for district in sorted({watched.district[place] for place in part.devices.tolist()}):
-            groups[number, district] = len(groups)
-        for place in part.devices.tolist():
-            device.append(place)
-            group.append(groups[number, watched.district[place]])
-            city.append(number)
-    metrics = [parts[number].metric for number in city]
-    city_of_group = np.array([number for number, _ in groups], np.int64)
-    layout = Layout(
-        device=np.array(device, np.int64),
-        group=np.array(group, np.int64),
-        city=np.array(city, np.int64),
-        city_of_group=city_of_group,
-        first_of_group=np.unique(group, return_index=True)[1],
-        first_of_city=np.unique(city, return_index=True)[1],
-        others=others_of(city_of_group),
-        minimum=np.array([metric.minimum for metric in metrics], np.float32),
-        maximum=np.array([metric.maximum for metric in metrics], np.float32),
-        is_counter=np.array([metric.behaviour is Behaviour.COUNTER for metric in metrics], np.bool_),
-        interval=watched.interval,
-    )
-    kinds = tuple(catalogue.kind_of[name] for name in watched.kind)
-    return layout, Names(watched.id, kinds, watched.district, tuple(metrics))
-
-
-def carry(old: Detector, old_names: Names, new: Detector, names: Names) -> Memory:
-    """Return the memory of a new layout, with what was known of series, devices and groups that are in both."""
-
-    def keys(detector: Detector, of: Names) -> dict[str, list[object]]:
-        layout = detector.layout
-        series = [(of.device[d], m.name) for d, m in zip(layout.device.tolist(), of.metric, strict=True)]
-        kinds = [of.kind[d].name for d in layout.device.tolist()]
-        city: list[object] = [(kinds[i], of.metric[i].name) for i in layout.first_of_city.tolist()]
-        group: list[object] = [
-            (kinds[i], of.metric[i].name, of.district[int(layout.device[i])])
-            for i in layout.first_of_group.tolist()
-        ]
-        return {"s": [*series], "d": [*of.device], "g": group, "c": city}
-
-    before, after = keys(old, old_names), keys(new, names)
-    target, source = {}, {}
-    for axis, known in before.items():
-        places = {key: place for place, key in enumerate(known)}
-        pairs = [(place, places[key]) for place, key in enumerate(after[axis]) if key in places]
-        target[axis] = np.array([pair[0] for pair in pairs], np.int64)
-        source[axis] = np.array([pair[1] for pair in pairs], np.int64)
-    memory = new.memory
-    for name, axis in Memory.axes().items():
-        getattr(memory, name)[..., target[axis]] = getattr(old.memory, name)[..., source[axis]]
-    return memory

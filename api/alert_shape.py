@@ -56,7 +56,7 @@ class AlertAnswer(TypedDict):
         Field(description="Name of its rule; null: found without one, or the rule is gone."),
     ]
     kind_of_rule: Annotated[
-        str, Field(description="What kind of rule, or `anomaly`.", examples=["threshold"])
+        str, Field(description="What kind of rule, or `anomaly`, `event`, `quality`.", examples=["threshold"])
     ]
     severity: Annotated[Severity, Field(description="How bad it is.", examples=["warning"])]
     state: Annotated[AlertState, Field(description="How far it is.", examples=["firing"])]

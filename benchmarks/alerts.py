@@ -13,10 +13,14 @@ import time
 
 import numpy as np
 
-from alerts.anomalies import BUCKET, Bucket, Detector, Layout
-from alerts.anomaly_findings import Names, found
+from alerts.anomalies import Detector
+from alerts.anomaly_findings import Anomaly, Names, found
+from alerts.arrivals import Arrivals
 from alerts.baseline import HOURS, Baseline
-from alerts.neighbours import Floats, others_of
+from alerts.memory import BUCKET, Bucket, Layout
+from alerts.neighbours import Floats, Ints, others_of
+from alerts.quality_changes import Change, changes, excused
+from alerts.quality_findings import fingerprint_of_change
 from alerts.watch import fingerprint_of
 from benchmarks.buckets import PER_DAY, Buckets, Hours
 from benchmarks.report import Measure, Result, options
@@ -40,6 +44,7 @@ _LAST = 3600 * SECOND
 # Of all time, and spikes of all readings: some two hundred faults in the month.
 SHARES = {
     Fault.OUTAGE: 0.002,
+    Fault.LOSSY: 0.003,
     Fault.FROZEN: 0.003,
     Fault.CREEP: 0.01,
     Fault.DISTRICT_EVENT: 0.003,
@@ -60,24 +65,39 @@ def month(seed: int, days: int, report: Report) -> Score:
         hours.add(learned)
         report(f"five weeks to learn from: day {day + 1}", day / (_LEARNED_DAYS + days))
     detector = Detector(buckets.layout, hours.learn(buckets), city.zone)
+    arrivals = Arrivals(buckets.layout.interval, hours.usual())
     log, labels = AlertLog(), list(learned.labels)
     for place in range(PER_DAY):
-        detector.step(learned.bucket(place))
+        _step(detector, arrivals, learned.bucket(place), hours.first)
     for day in range(days):
         report(f"scored: day {day + 1}", (_LEARNED_DAYS + day) / (_LEARNED_DAYS + days))
         today = buckets.day(START + day * DAY)
         labels += today.labels
         for place in range(PER_DAY):
-            detector.step(today.bucket(place))
-            findings = found(detector, buckets.names)
-            log.add(detector.time, [(fingerprint_of(anomaly), anomaly) for anomaly in findings])
+            _step(detector, arrivals, today.bucket(place), hours.first)
+            log.add(detector.time, _findings(detector, arrivals, buckets.names))
         hours.add(today)
         if day % _LEARN_DAYS == _LEARN_DAYS - 1:
-            detector.baseline = hours.learn(buckets)
+            detector.baseline, arrivals.usual = hours.learn(buckets), hours.usual()
     end = START + days * DAY
     episodes = buckets.lasting.episodes(START - 10 * DAY, end)
     truths = truths_of(episodes, labels, START - 10 * DAY, end)
     return score(log.alerts, truths, [truth for truth in truths if START <= truth.begin < end - _LAST])
+
+
+def _step(detector: Detector, arrivals: Arrivals, bucket: Bucket, first: Ints) -> None:
+    detector.step(bucket)
+    count = bucket.count[first]
+    arrivals.step(bucket.start, count, np.zeros_like(count))
+
+
+def _findings(detector: Detector, arrivals: Arrivals, names: Names) -> list[tuple[str, Anomaly | Change]]:
+    pardoned = excused(arrivals, detector.time - detector.memory.seen)
+    silent = detector.silent() & ~pardoned
+    return [
+        *((fingerprint_of(anomaly), anomaly) for anomaly in found(detector, names, pardoned)),
+        *((fingerprint_of_change(change), change) for change in changes(arrivals, names, silent)),
+    ]
 
 
 def _names() -> Names:

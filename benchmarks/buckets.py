@@ -8,15 +8,17 @@ from collections.abc import Mapping
 import numpy as np
 import orjson
 
-from alerts.anomalies import BUCKET, Bucket, Layout
 from alerts.anomaly_findings import Names
-from alerts.baseline import Baseline, History, hour_of_week, learn
+from alerts.arrivals import Usual, learn_usual
+from alerts.baseline import Baseline, History, hour_of_week
+from alerts.learning import learn
+from alerts.memory import BUCKET, Bucket, Layout
 from alerts.neighbours import Floats, Ints, others_of
 from sensors.kinds import Behaviour, Kind
 from sensors.times import DAY
 from simulators.city import City
 from simulators.faults import Fault, FaultInjector
-from simulators.lasting import Lasting, LastingFaults
+from simulators.lasting import ABSENT_IN, Lasting, LastingFaults
 from simulators.outgoing import Label
 from simulators.schedule import readings_between
 
@@ -110,7 +112,8 @@ class Buckets:
         rows, times = readings_between(chosen, city.interval[chosen], city.phase[chosen], start, start + DAY)
         values = city.values(kind.name, rows, times)
         altered = self.lasting.apply(kind, rows, times, values)
-        values, sent = altered.values.copy(), altered.fault != list(Lasting).index(Lasting.OUTAGE)
+        absent = [place for place, fault in enumerate(Lasting) if fault in ABSENT_IN]
+        values, sent = altered.values.copy(), ~np.isin(altered.fault, absent)
         labels = self._hit(kind, rows, times, values, sent)
         rows, times, values = rows[sent], times[sent], values[sent]
         place = np.searchsorted(chosen, rows) * PER_DAY + (times - start) // BUCKET
@@ -167,6 +170,7 @@ class Hours:
     layout: Layout
     start: list[int] = dataclasses.field(default_factory=list)
     parts: list[History] = dataclasses.field(default_factory=list)
+    counts: list[Ints] = dataclasses.field(default_factory=list)
     last: np.ndarray | None = None
 
     def add(self, day: Day) -> None:
@@ -196,7 +200,17 @@ class Hours:
             )
         )
         self.start.append(day.start)
-        del self.parts[:-35], self.start[:-35]
+        self.counts.append(total[:, self.first])
+        del self.parts[:-35], self.start[:-35], self.counts[:-35]
+
+    @property
+    def first(self) -> Ints:
+        """Return a series of each device: all of its metrics come together."""
+        return np.unique(self.layout.device, return_index=True)[1]
+
+    def usual(self) -> Usual:
+        """Return how many readings usually come."""
+        return learn_usual(np.concatenate(self.counts).T, self.layout.interval)
 
     def learn(self, buckets: Buckets) -> Baseline:
         """Return the baseline of what is there."""

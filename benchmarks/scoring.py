@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from alerts.anomaly_findings import Anomaly
+from alerts.quality_changes import Change
 from sensors.times import SECOND, parse_timestamp
 from simulators.lasting import Episode, Lasting
 from simulators.outgoing import Label
@@ -52,10 +53,12 @@ class AlertLog:
         self.alerts: list[Alert] = []
         self._open: dict[str, Alert] = {}
 
-    def add(self, now: int, findings: Iterable[tuple[str, Anomaly]]) -> None:
+    def add(self, now: int, findings: Iterable[tuple[str, Anomaly | Change]]) -> None:
         """Take all findings of an evaluation with their fingerprints."""
         for fingerprint, anomaly in findings:
-            metrics = {anomaly.metric.name, *anomaly.also} if anomaly.metric else set()
+            metrics: set[str] = set()
+            if isinstance(anomaly, Anomaly) and anomaly.metric:
+                metrics = {anomaly.metric.name, *anomaly.also}
             known = self._open.get(fingerprint)
             if known is None or now - known.last > AGAIN:
                 known = Alert(
@@ -141,6 +144,8 @@ def _tells(alert: Alert, truth: Truth) -> bool:
         return False
     if truth.fault == Lasting.OUTAGE:
         return alert.pattern == "silence"
+    if truth.fault == Lasting.LOSSY:
+        return alert.pattern == "completeness"
     return bool(alert.metrics & truth.metrics)
 
 

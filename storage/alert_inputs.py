@@ -60,7 +60,10 @@ class Fleet:
 
 
 async def read_fleet(connection: Connection, catalogue: Catalogue) -> Fleet:
-    """Return the devices that are not disabled and have sent something. In one transaction with what follows."""
+    """Return the devices that are not disabled and have sent something.
+
+    What comes while it is read may be in a part of it: the pass after this one has all of it.
+    """
     latest = await list_latest(connection, catalogue, Selection(), limit=_ALL)
     rows = await connection.fetch(
         f"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,18 @@ class Watched:
     def every(self) -> tuple[int, ...]:
         """Return the intervals, comparable."""
         return tuple(self.interval.tolist())
+
+    def only(self, kinds: Collection[str]) -> Watched:
+        """Return those of some kinds."""
+        kept = [place for place, kind in enumerate(self.kind) if kind in kinds]
+        return Watched(
+            self.number[kept],
+            tuple(self.id[place] for place in kept),
+            tuple(self.kind[place] for place in kept),
+            tuple(self.district[place] for place in kept),
+            self.interval[kept],
+            self.seen[kept],
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from alerts.anomalies import BUCKET, Bucket, Detector, Layout
+from alerts.anomalies import Detector
 from alerts.anomaly_findings import Anomaly, Names, found
 from alerts.anomaly_sentences import sentence_of, title_of
-from alerts.baseline import HOURS, Baseline, History, from_scale, hour_of_week, learn, seasonal, to_scale
+from alerts.baseline import HOURS, Baseline, History, from_scale, hour_of_week, to_scale
 from alerts.history import rises
+from alerts.learning import learn, seasonal
+from alerts.memory import BUCKET, Bucket, Layout
 from alerts.neighbours import group_medians, median_of_others, middle, others_of
 from sensors.catalogue import Catalogue
 from sensors.kinds import Metric
