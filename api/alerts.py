@@ -19,18 +19,22 @@ from api.description import problem
 from api.devices import Text
 from api.members import ANSWER, Next
 from api.parameters import require_devices, require_known, split_list
-from api.problems import ProblemError, ProblemType
+from api.problems import ProblemError, ProblemType, invalid_parameter
 from api.responses import answer, next_page
 from api.services import Services
 from storage.alerts import (
     AlertFilter,
+    AlertSort,
     AlertState,
     Severity,
     StoredAlert,
+    WorstPlace,
     acknowledge,
     find_alert,
     list_alert_events,
     list_alerts,
+    list_worst_alerts,
+    worst_place,
 )
 from storage.audit import record
 from storage.kinds import Connection
@@ -38,6 +42,7 @@ from storage.kinds import Connection
 router = APIRouter(prefix=f"{PREFIX}/alerts", tags=["alerts"])
 
 _SCOPE = "alerts"
+_WORST_SCOPE = "alerts worst"
 _LARGEST = 2**63 - 1
 _Number = Annotated[int, Path(ge=1, le=_LARGEST, description="Of the alert.", examples=[1])]
 _Closed = TypeVar("_Closed", bound=enum.StrEnum)
@@ -52,7 +57,12 @@ class AlertQuery(BaseModel):
     kind: list[str] = []
     device: list[str] = []
     metric: list[str] = []
-    cursor: str | None = Field(None, description="`next` of the page before.")
+    sort: AlertSort = Field(
+        AlertSort.NEWEST,
+        description="`worst`: only those that are not over, the gravest first, of those first what nobody has "
+        "acknowledged, then the newest.",
+    )
+    cursor: str | None = Field(None, description="`next` of the page before, with the same `sort`.")
     limit: int = Field(100, ge=1, le=1000)
 
 
@@ -66,7 +76,7 @@ class AcknowledgeBody(BaseModel):
 
 @with_config(ANSWER)
 class AlertsAnswer(TypedDict):
-    """A page of alerts, the newest first."""
+    """A page of alerts, in the order that was asked for."""
 
     alerts: list[AlertAnswer]
     next: Next
@@ -74,15 +84,35 @@ class AlertsAnswer(TypedDict):
 
 @router.get("", response_model=AlertsAnswer)
 async def get_alerts(request: Request, api: Api, query: Annotated[AlertQuery, Query()]) -> Response:
-    """List alerts, the newest first. What is wrong now is `state=firing,acknowledged`."""
-    before = decode_cursor(query.cursor, _SCOPE, int)[0] if query.cursor else None
+    """List alerts, the newest or the worst first. What is wrong now is `state=firing,acknowledged`."""
     chosen = alert_filter(api, query)
     async with api.database.connection() as connection:
         await require_devices(connection, chosen.devices)
-        alerts = await list_alerts(connection, chosen, before=before, limit=query.limit)
-    cursor = encode_cursor(_SCOPE, alerts[-1].id) if len(alerts) == query.limit else None
+        page = _worst_page if query.sort is AlertSort.WORST else _newest_page
+        alerts, cursor = await page(connection, chosen, query)
     content: AlertsAnswer = {"alerts": [alert_answer(one, api.catalogue) for one in alerts], "next": cursor}
     return answer(content, headers=next_page(request, cursor))
+
+
+async def _newest_page(
+    connection: Connection, chosen: AlertFilter, query: AlertQuery
+) -> tuple[list[StoredAlert], str | None]:
+    before = decode_cursor(query.cursor, _SCOPE, int)[0] if query.cursor else None
+    alerts = await list_alerts(connection, chosen, before=before, limit=query.limit)
+    return alerts, encode_cursor(_SCOPE, alerts[-1].id) if len(alerts) == query.limit else None
+
+
+async def _worst_page(
+    connection: Connection, chosen: AlertFilter, query: AlertQuery
+) -> tuple[list[StoredAlert], str | None]:
+    """Return a page and the cursor of the next. Raises a problem if what is over was asked for."""
+    if AlertState.RESOLVED in chosen.states:
+        raise invalid_parameter("sort", "is `worst` of what is not over; leave out `resolved`, or this")
+    after = WorstPlace(*decode_cursor(query.cursor, _WORST_SCOPE, int, int)) if query.cursor else None
+    alerts = await list_worst_alerts(connection, chosen, after=after, limit=query.limit)
+    return alerts, encode_cursor(_WORST_SCOPE, *worst_place(alerts[-1])) if len(
+        alerts
+    ) == query.limit else None
 
 
 def alert_filter(api: Services, query: AlertQuery) -> AlertFilter:

@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import datetime as dt
 
+from storage.fleet import Patience
 from storage.kinds import Connection
 from storage.pulse import Arrivals, Counts, read_arrivals, read_counts
 
@@ -59,6 +60,6 @@ class Pulse:
         )
 
 
-async def arrivals(connection: Connection, now: dt.datetime) -> Arrivals:
+async def arrivals(connection: Connection, now: dt.datetime, patience: Patience) -> Arrivals:
     """Return how late readings are that arrived in the last minutes."""
-    return await read_arrivals(connection, now, _LATELY)
+    return await read_arrivals(connection, now, _LATELY, patience)

@@ -59,7 +59,7 @@ class StateKeeper:
                 await count_open_alerts(connection),
                 air,
                 rates,
-                await arrivals(connection, moment),
+                await arrivals(connection, moment, PATIENCE),
             )
 
 

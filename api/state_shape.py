@@ -98,7 +98,10 @@ class IngestState(TypedDict):
     ]
     lag_p95_seconds: Annotated[
         Seconds | None,
-        Field(description="95th percentile, s, of arrival less own time of the devices' newest readings."),
+        Field(
+            description="95th percentile, s, of arrival less own time of the devices' newest readings, but for those "
+            "that were stale when they came: these are backfill."
+        ),
     ]
     last_received_at: Annotated[Moment | None, Field(description="Of the newest arrival, UTC.")]
 

@@ -11,12 +11,11 @@ from rich.table import Table
 from cli.connections import owner_connection
 from cli.console import answers
 from cli.settings import Settings
-from storage.alerts import AlertFilter, AlertState, Severity, StoredAlert, list_alerts
+from storage.alerts import AlertFilter, AlertState, Severity, StoredAlert, list_worst_alerts
 
 _NOW = AlertFilter(states=(AlertState.PENDING, AlertState.FIRING, AlertState.ACKNOWLEDGED))
 _MOST = 1000
 _STYLE = {Severity.INFO: "", Severity.WARNING: "yellow", Severity.CRITICAL: "bold red"}
-_ORDER = list(Severity)
 
 
 def show_alerts(settings: Settings, *, as_json: bool) -> None:
@@ -29,19 +28,19 @@ def show_alerts(settings: Settings, *, as_json: bool) -> None:
         answers.print("No alert: nothing is known to be wrong.")
         return
     table = Table("id", "severity", "state", "since", "what", box=None)
-    for one in sorted(found, key=lambda one: -_ORDER.index(one.severity)):
+    for one in found:
         since, style = f"{one.since:%Y-%m-%d %H:%M}", _STYLE[one.severity]
         table.add_row(
             str(one.id), one.severity.value, one.state.value, since, escape(one.sentence), style=style
         )
     answers.print(table)
     if len(found) == _MOST:
-        answers.print("There are more; ask the API: GET /api/v1/alerts")
+        answers.print("There are more; ask the API: GET /api/v1/alerts?sort=worst")
 
 
 async def _load(settings: Settings) -> list[StoredAlert]:
     async with owner_connection(settings) as connection:
-        return await list_alerts(connection, _NOW, limit=_MOST)
+        return await list_worst_alerts(connection, _NOW, limit=_MOST)
 
 
 def _shape(alert: StoredAlert) -> dict[str, object]:

@@ -58,8 +58,8 @@ export function drawFrame(/** @type {{name: string, role: string}} */ who, /** @
   drawn = new AbortController();
   watchLiveness((state) => {
     pulse.dataset.state = state;
-    pulse.textContent = t(`live.${state}`);
-    pulse.title = t(`live.${state}_text`);
+    pulse.textContent = state === "none" ? "" : t(`live.${state}`);
+    pulse.title = state === "none" ? "" : t(`live.${state}_text`);
   }, drawn.signal);
 }
 

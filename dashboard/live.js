@@ -5,21 +5,22 @@ const EVENTS = ["readings", "status", "alerts"];
 // A silent stream sends a comment every 15 s, of which a page hears nothing: the browser sees to it that it reconnects.
 const AGAIN_MS = 5_000;
 
-/** @type {"connecting" | "live" | "polling"} */
-let state = "connecting";
+/** @type {"none" | "connecting" | "live" | "polling"} */
+let state = "none";
+let listeners = 0;
 const watchers = new Set();
 
-/** Return whether events come ("live"), or views have to ask themselves ("polling"). */
-export const liveness = () => state;
-
-/** Call `watch` with each change of it, until `signal` ends. */
+/**
+ * Call `watch` with how live the page is, and with each change of it: whether events come ("live"), are about to
+ * ("connecting"), views have to ask themselves ("polling"), or none listens ("none"), until `signal` ends.
+ */
 export function watchLiveness(/** @type {(state: string) => void} */ watch, /** @type {AbortSignal} */ signal) {
   watchers.add(watch);
   signal.addEventListener("abort", () => watchers.delete(watch), { once: true });
   watch(state);
 }
 
-function become(/** @type {"connecting" | "live" | "polling"} */ next) {
+function become(/** @type {"none" | "connecting" | "live" | "polling"} */ next) {
   if (next === state) return;
   state = next;
   for (const watch of watchers) watch(state);
@@ -27,7 +28,7 @@ function become(/** @type {"connecting" | "live" | "polling"} */ next) {
 
 /**
  * Listen to the stream until `signal` ends. It resumes where it was after a break; where there is none, or it is refused,
- * it is tried again every few seconds, and `liveness` says "polling" meanwhile.
+ * it is tried again every few seconds, and the page is "polling" meanwhile.
  * @param {Record<string, string | string[]>} filter of the stream: events, metric, district, kind, device
  * @param {{readings?: (data: any) => void, status?: (data: any) => void, alerts?: (data: any) => void, opened?: () => void}} handlers
  * @param {AbortSignal} signal
@@ -54,12 +55,14 @@ export function listen(filter, handlers, signal) {
       if (handle) source.addEventListener(name, (/** @type {any} */ event) => handle(JSON.parse(event.data)));
     }
   }
+  if (!listeners++) become("connecting");
   open();
   signal.addEventListener(
     "abort",
     () => {
       window.clearTimeout(timer);
       source?.close();
+      if (!--listeners) become("none");
     },
     { once: true },
   );

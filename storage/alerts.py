@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 import enum
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sensors.alerts import Severity as Severity
 from storage.kinds import Connection
@@ -83,6 +83,32 @@ _SELECT = """
 """
 
 
+class AlertSort(enum.StrEnum):
+    """In which order alerts are listed; what is over has no place among the worst."""
+
+    NEWEST = "newest"
+    WORST = "worst"
+
+
+class WorstPlace(NamedTuple):
+    """Where an open alert stands among the worst: lower is worse, and of a rank the higher number is newer."""
+
+    rank: int
+    id: int
+
+
+# The gravest first, and of those first what nobody looks after yet.
+_GRAVEST = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
+_UNATTENDED = (AlertState.FIRING, AlertState.ACKNOWLEDGED, AlertState.PENDING)
+
+
+def worst_place(alert: StoredAlert) -> WorstPlace:
+    """Return where an open alert stands. Raises ValueError of one that is over."""
+    return WorstPlace(
+        10 * (_GRAVEST.index(alert.severity) + 1) + _UNATTENDED.index(alert.state) + 1, alert.id
+    )
+
+
 async def list_alerts(
     connection: Connection,
     chosen: AlertFilter,
@@ -95,24 +121,56 @@ async def list_alerts(
 
     With ``changed_since``, those that have changed at this time or after it.
     """
-    given = (chosen.states, chosen.severities, chosen.districts, chosen.kinds, chosen.devices, chosen.metrics)
-    columns = ("a.state", "a.severity", "COALESCE(d.district, a.district)", "a.kind", "d.id", "a.metric")
-    conditions = [
-        f"(${place}::text[] = '{{}}' OR {column} = ANY (${place}))" for place, column in enumerate(columns, 1)
-    ]
     rows = await connection.fetch(
         f"""
         {_SELECT}
-        WHERE {" AND ".join(conditions)} AND ($7::bigint IS NULL OR a.id < $7)
+        WHERE {_CHOSEN} AND ($7::bigint IS NULL OR a.id < $7)
               AND ($8::timestamptz IS NULL OR a.changed_at >= $8)
         ORDER BY a.id DESC LIMIT $9
         """,
-        *map(list, given),
+        *_given(chosen),
         before,
         changed_since,
         limit,
     )
     return [_alert(row) for row in rows]
+
+
+async def list_worst_alerts(
+    connection: Connection, chosen: AlertFilter, *, after: WorstPlace | None = None, limit: int = 100
+) -> list[StoredAlert]:
+    """Return open alerts, the worst first, behind a place.
+
+    Only the index of what is not over is read (``alert_once``): that is little, however much there has been.
+    """
+    rows = await connection.fetch(
+        f"""
+        WITH open AS (
+            {_SELECT} WHERE a.state <> 'resolved' AND {_CHOSEN}
+        ), ranked AS (
+            SELECT *, 10 * array_position($7::text[], severity) + array_position($8::text[], state) AS rank FROM open
+        )
+        SELECT * FROM ranked WHERE $9::bigint IS NULL OR rank > $9 OR (rank = $9 AND id < $10::bigint)
+        ORDER BY rank, id DESC LIMIT $11
+        """,
+        *_given(chosen),
+        list(_GRAVEST),
+        list(_UNATTENDED),
+        *(after or (None, None)),
+        limit,
+    )
+    return [_alert(row) for row in rows]
+
+
+_COLUMNS = ("a.state", "a.severity", "COALESCE(d.district, a.district)", "a.kind", "d.id", "a.metric")
+_CHOSEN = " AND ".join(
+    f"(${place}::text[] = '{{}}' OR {column} = ANY (${place}))" for place, column in enumerate(_COLUMNS, 1)
+)
+
+
+def _given(chosen: AlertFilter) -> list[list[str]]:
+    given = (chosen.states, chosen.severities, chosen.districts, chosen.kinds, chosen.devices, chosen.metrics)
+    return [list(one) for one in given]
 
 
 async def find_alert(connection: Connection, number: int) -> StoredAlert | None:
@@ -127,8 +185,14 @@ async def find_alerts(connection: Connection, numbers: Sequence[int]) -> dict[in
     return {row["id"]: _alert(row) for row in rows}
 
 
+_FIELDS = tuple(field.name for field in dataclasses.fields(StoredAlert))
+
+
 def _alert(row: Any) -> StoredAlert:
-    values = {**row, "severity": Severity(row["severity"]), "state": AlertState(row["state"])}
+    values = {name: row[name] for name in _FIELDS} | {
+        "severity": Severity(row["severity"]),
+        "state": AlertState(row["state"]),
+    }
     return StoredAlert(**values)
 
 

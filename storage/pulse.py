@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import NamedTuple
 
+from storage.fleet import Patience
 from storage.kinds import Connection
 
 
@@ -55,16 +56,25 @@ async def read_counts(connection: Connection, now: dt.datetime, after: int | Non
     return Counts(readings, refused, after)
 
 
-async def read_arrivals(connection: Connection, now: dt.datetime, within: dt.timedelta) -> Arrivals:
-    """Return how late the newest readings of the devices were that arrived ``within`` the last while."""
+async def read_arrivals(
+    connection: Connection, now: dt.datetime, within: dt.timedelta, patience: Patience
+) -> Arrivals:
+    """Return how late the newest readings of the devices were that arrived ``within`` the last while.
+
+    What was stale when it arrived is backfill, such as the day that comes first of all: it tells nothing of how fast
+    readings come, and who sends nothing else is silent.
+    """
     row = await connection.fetchrow(
         """
         SELECT percentile_cont(0.95) WITHIN GROUP (
                    ORDER BY greatest(0, extract(epoch FROM received_at - time))::float8)
-                   FILTER (WHERE received_at > $1) AS lag,
+                   FILTER (WHERE received_at > $1 AND received_at - time
+                           <= make_interval(secs => greatest($2::float8, $3::float8 * interval_seconds))) AS lag,
                max(received_at) AS last
-        FROM alatau.latest
+        FROM alatau.latest JOIN alatau.device USING (device_id)
         """,
         now - within,
+        patience.seconds,
+        patience.intervals,
     )
     return Arrivals(*(row or (None, None)))

@@ -1,6 +1,6 @@
 // Alerts in a list: what is wrong, how bad, since when, where; and the button that says somebody looks after it.
 
-import { get, post } from "../api.js";
+import { get, post, session } from "../api.js";
 import { t } from "../i18n.js";
 import { chip, h, Panel, sign } from "./kit.js";
 import { to } from "./links.js";
@@ -9,6 +9,7 @@ import { ago, moment, name } from "./words.js";
 
 export const OPEN = "pending,firing,acknowledged";
 const SHOWN = "firing,acknowledged";
+const MAY_ACKNOWLEDGE = ["operator", "admin"];
 
 /** Return the panel of the alerts of a part of the city, or of a device. */
 export function alertsPanel(/** @type {Record<string, string>} */ filter, /** @type {any} */ city, /** @type {AbortSignal} */ signal) {
@@ -18,16 +19,20 @@ export function alertsPanel(/** @type {Record<string, string>} */ filter, /** @t
     every: 15,
     lines: 3,
     actions: h("a.more", { href: to("alerts", filter) }, t("drill.all_alerts")),
-    load: (inner) => get("alerts", { ...filter, state: SHOWN, limit: 5 }, { signal: inner }),
-    draw: (answer) => (answer.alerts.length ? alertList(worstFirst(answer.alerts), city, null, filter) : h("p.fine", {}, sign("good"), t("drill.no_alerts"))),
+    load: (inner) => get("alerts", { ...filter, state: SHOWN, sort: "worst", limit: 5 }, { signal: inner }),
+    draw: (answer) => (answer.alerts.length ? alertList(answer.alerts, city, null, filter) : h("p.fine", {}, sign("good"), t("drill.no_alerts"))),
   });
 }
 
-const WORST_FIRST = ["critical", "warning", "info"];
+const GRAVEST = ["critical", "warning", "info"];
+const UNATTENDED = ["firing", "acknowledged", "pending"];
+const rank = (/** @type {any} */ one) => GRAVEST.indexOf(one.severity) * UNATTENDED.length + UNATTENDED.indexOf(one.state);
 
-/** Return alerts with the worst first, and of those the newest. */
-export const worstFirst = (/** @type {any[]} */ alerts) =>
-  alerts.toSorted((a, b) => WORST_FIRST.indexOf(a.severity) - WORST_FIRST.indexOf(b.severity) || Date.parse(b.since) - Date.parse(a.since));
+/** Return open alerts in the order of the API's `sort=worst`: for those that a stream brings in between. */
+export const worstFirst = (/** @type {any[]} */ alerts) => alerts.toSorted((a, b) => rank(a) - rank(b) || Number(b.id) - Number(a.id));
+
+/** Return whether who is signed in may say that somebody looks after an alert. */
+export const mayAcknowledge = async () => MAY_ACKNOWLEDGE.includes((await session()).role);
 
 /** Return a list of alerts; `onAcknowledge` adds a button to those that nobody looks after, `known` is left out. */
 export function alertList(/** @type {any[]} */ alerts, /** @type {any} */ city, /** @type {((alert: any) => void) | null} */ onAcknowledge = null, known = {}) {

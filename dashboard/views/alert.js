@@ -4,7 +4,7 @@ import { registerView } from "../app.js";
 import { explain, get } from "../api.js";
 import { t } from "../i18n.js";
 import { listen } from "../live.js";
-import { acknowledgeForm, alertState, since } from "./alert-list.js";
+import { acknowledgeForm, alertState, mayAcknowledge, since } from "./alert-list.js";
 import { aggregate, theCity } from "./city.js";
 import { chip, empty, h, Panel, sign } from "./kit.js";
 import { change, to } from "./links.js";
@@ -25,14 +25,14 @@ registerView("alert", {
   async render(root, params, signal) {
     const id = params.get("alert");
     if (!id) return change("alerts", new URLSearchParams(), {}, true);
-    const city = await theCity();
+    const [city, may] = await Promise.all([theCity(), mayAcknowledge()]);
     const alert = await get(`alerts/${encodeURIComponent(id)}`, {}, { signal });
     headed(root, {
       crumbs: [[city.title, to("city")], [t("drill.alerts"), to("alerts")]],
       title: [sign(toneOf(alert.severity)), " ", alert.title],
       lead: h("p.lead", {}, chip(toneOf(alert.severity), name("drill.severity", alert.severity)), " ", since(alert)),
     });
-    const state = statePanel(id, city, signal);
+    const state = statePanel(id, city, may, signal);
     listen({ events: "alerts" }, { alerts: (news) => news.alerts.some((/** @type {any} */ one) => one.id === id) && state.reload() }, signal);
     const main = h("div.main", {}, h("section.card.sentence", { "data-tone": toneOf(alert.severity) }, h("p", {}, alert.sentence)), evidencePanel(alert, city, signal), neighboursPanel(alert, city, signal));
     root.append(h("div.split", {}, main, h("div.side", {}, state.element, factsPanel(alert, city))));
@@ -117,7 +117,7 @@ function neighboursPanel(/** @type {any} */ alert, /** @type {City} */ city, /**
 }
 
 /** Return the panel of what is done about it: its state, a note, its history. */
-function statePanel(/** @type {string} */ id, /** @type {City} */ city, /** @type {AbortSignal} */ signal) {
+function statePanel(/** @type {string} */ id, /** @type {City} */ city, /** @type {boolean} */ may, /** @type {AbortSignal} */ signal) {
   const panel = new Panel({
     title: t("drill.history"),
     signal,
@@ -128,7 +128,7 @@ function statePanel(/** @type {string} */ id, /** @type {City} */ city, /** @typ
       const note = h("div", {});
       // A note that is being written is not taken away by the next refresh.
       const writing = /** @type {HTMLTextAreaElement | null} */ (panel.element.querySelector("textarea"));
-      if (alert.state === "firing") {
+      if (may && alert.state === "firing") {
         note.append(acknowledgeForm(alert, () => panel.reload(), explain));
         if (writing?.value) /** @type {any} */ (note.querySelector("textarea")).value = writing.value;
       }

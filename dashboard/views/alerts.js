@@ -4,21 +4,23 @@ import { registerView } from "../app.js";
 import { explain, get } from "../api.js";
 import { t } from "../i18n.js";
 import { listen } from "../live.js";
-import { acknowledgeForm, alertList, OPEN, worstFirst } from "./alert-list.js";
+import { acknowledgeForm, alertList, mayAcknowledge, OPEN } from "./alert-list.js";
 import { theCity } from "./city.js";
-import { empty, h, Panel } from "./kit.js";
+import { atMost, empty, h, Panel } from "./kit.js";
 import { change, to } from "./links.js";
 import { headed } from "./pieces.js";
 import { labelled, segments } from "./range.js";
 import { name } from "./words.js";
 
 const PAGE = 50;
+// While many alerts come at once, the list is asked for no more often.
+const RELOAD_MS = 5_000;
 const SEVERITIES = ["critical", "warning", "info"];
 
 registerView("alerts", {
   title: () => t("drill.alerts"),
   async render(root, params, signal) {
-    const city = await theCity();
+    const [city, may] = await Promise.all([theCity(), mayAcknowledge()]);
     const state = params.get("state") ?? "open";
     const filter = /** @type {Record<string, string>} */ ({ state: state === "open" ? OPEN : state });
     for (const one of ["severity", "district", "kind", "device"]) if (params.get(one)) filter[one] = /** @type {string} */ (params.get(one));
@@ -37,9 +39,10 @@ registerView("alerts", {
         params.get("device") && h("button.quiet", { type: "button", onclick: () => set("device")("") }, `${params.get("device")} ✕`),
       ),
     );
-    const panel = listPanel(filter, city, signal);
+    const { panel, shows } = listPanel(filter, city, may, signal);
     root.append(panel.element);
-    listen({ events: "alerts" }, { alerts: () => panel.reload() }, signal);
+    const again = atMost(() => panel.reload(), RELOAD_MS, signal);
+    listen({ events: "alerts" }, { alerts: ({ alerts }) => (alerts.some(shows) ? again.now() : again.soon()) }, signal);
   },
 });
 
@@ -50,7 +53,11 @@ export function choice(/** @type {string} */ label, /** @type {string[][]} */ ch
   return h("label.choice", {}, h("span", {}, label), select);
 }
 
-function listPanel(/** @type {Record<string, string>} */ filter, /** @type {any} */ city, /** @type {AbortSignal} */ signal) {
+/** Return the list, and whether a change of an alert is to be seen in it. */
+function listPanel(/** @type {Record<string, string>} */ filter, /** @type {any} */ city, /** @type {boolean} */ may, /** @type {AbortSignal} */ signal) {
+  const sort = filter.state === "resolved" ? "newest" : "worst";
+  /** @type {Map<string, string>} The states of what is shown, by number. */
+  let shown = new Map();
   let most = PAGE;
   const panel = new Panel({
     title: t("drill.alerts"),
@@ -58,11 +65,12 @@ function listPanel(/** @type {Record<string, string>} */ filter, /** @type {any}
     signal,
     every: 15,
     lines: 8,
-    load: (inner) => get("alerts", { ...filter, limit: most }, { signal: inner }),
+    load: (inner) => get("alerts", { ...filter, sort, limit: most }, { signal: inner }),
     draw: (answer) => {
+      shown = new Map(answer.alerts.map((/** @type {any} */ one) => [one.id, one.state]));
       if (!answer.alerts.length) return empty(filter.state === OPEN ? t("drill.no_alerts") : t("drill.no_such_alerts"));
       const more = answer.next && most < 1000 ? h("button.quiet", { type: "button", onclick: () => ((most = Math.min(1000, most * 2)), panel.reload()) }, t("drill.more")) : null;
-      return [alertList(filter.state === OPEN ? worstFirst(answer.alerts) : answer.alerts, city, (alert) => ask(alert)), more];
+      return [alertList(answer.alerts, city, may ? ask : null), more];
     },
   });
   /** Ask for a note in a dialogue; the list is loaded again afterwards. */
@@ -78,5 +86,5 @@ function listPanel(/** @type {Record<string, string>} */ filter, /** @type {any}
     dialog.showModal();
     signal.addEventListener("abort", () => dialog.close(), { once: true });
   }
-  return panel;
+  return { panel, shows: (/** @type {any} */ one) => shown.has(one.id) && shown.get(one.id) !== one.state };
 }

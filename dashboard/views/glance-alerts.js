@@ -1,15 +1,14 @@
 // What is wrong now, the worst first; one press says that somebody looks after it.
 
-import { explain, get, session } from "../api.js";
+import { explain, get } from "../api.js";
 import { say } from "../app.js";
 import { t } from "../i18n.js";
-import { acknowledge, alertList } from "./alert-list.js";
+import { acknowledge, alertList, mayAcknowledge, worstFirst } from "./alert-list.js";
 import { h, Panel, sign } from "./kit.js";
 import { to } from "./links.js";
+import { number } from "./words.js";
 
 const OPEN = ["firing", "acknowledged"];
-const SEVERITIES = ["critical", "warning", "info"];
-const MAY_ACKNOWLEDGE = ["operator", "admin"];
 const SHOWN = 50;
 
 /** Return the panel of open alerts; `changed` takes those of the stream, `watch` is told of all that are open. */
@@ -30,8 +29,8 @@ export function glanceAlerts(/** @type {import("./city.js").City} */ city, /** @
     note: count,
     actions: h("a.more", { href: to("alerts") }, t("glance.all_alerts")),
     load: async (inner) => {
-      may = MAY_ACKNOWLEDGE.includes((await session()).role);
-      return get("alerts", { state: OPEN, limit: SHOWN }, { signal: inner });
+      may = await mayAcknowledge();
+      return get("alerts", { state: OPEN, sort: "worst", limit: SHOWN }, { signal: inner });
     },
     draw: (answer) => {
       open.clear();
@@ -50,9 +49,7 @@ export function glanceAlerts(/** @type {import("./city.js").City} */ city, /** @
   }
 
   function body() {
-    const badness = (/** @type {any} */ one) => OPEN.indexOf(one.state) * SEVERITIES.length + SEVERITIES.indexOf(one.severity);
-    const alerts = [...open.values()].sort((a, b) => badness(a) - badness(b) || b.since.localeCompare(a.since));
-    count.textContent = alerts.length ? String(alerts.length) : "";
+    const alerts = worstFirst([...open.values()]).slice(0, SHOWN);
     place.replaceChildren(
       trouble,
       alerts.length
@@ -77,6 +74,11 @@ export function glanceAlerts(/** @type {import("./city.js").City} */ city, /** @
   return {
     element: panel.element,
     reload: () => panel.reload(),
+    /** Take the city's state, which counts more than are listed. */
+    showState: (/** @type {any} */ { alerts: { critical, warning, info, acknowledged } }) => {
+      const n = critical + warning + info + acknowledged;
+      count.textContent = n ? number(n) : "";
+    },
     changed: (/** @type {any[]} */ alerts) => {
       take(alerts);
       if (place.isConnected) body();

@@ -7,14 +7,16 @@ const SEVERITIES = ["info", "warning", "critical"];
 export class Fleet {
   /** @type {Map<string, Device>} */
   #devices = new Map();
-  /** @type {Device[]} */
-  #byNumber = [];
+  /** @type {Map<number, Device>} A number is given once: what a map still knows of one that has gone is no other's. */
+  #byNumber = new Map();
+  #next = 0;
+  #isMoved = false;
   /** @type {Map<string, string>} */
   #alerts = new Map();
 
   /** The devices that have a position. */
   places() {
-    return this.#byNumber.filter((device) => device.position);
+    return [...this.#byNumber.values()].filter((device) => device.position);
   }
 
   /** Those that a map shows otherwise than as one that reports. */
@@ -23,7 +25,7 @@ export class Fleet {
   }
 
   at(/** @type {number} */ number) {
-    return this.#byNumber[number];
+    return this.#byNumber.get(number) ?? null;
   }
 
   /** Return those of some devices that have a position. */
@@ -39,7 +41,11 @@ export class Fleet {
       if (device.state !== page.state[place]) changed.push(device);
       device.kind = page.kind[place];
       device.district = page.district[place];
-      device.position = page.longitude[place] === null ? null : [page.longitude[place], page.latitude[place]];
+      const [longitude, latitude] = [page.longitude[place], page.latitude[place]];
+      if (longitude !== (device.position?.[0] ?? null) || latitude !== (device.position?.[1] ?? null)) {
+        device.position = longitude === null ? null : [longitude, latitude];
+        this.#isMoved = true;
+      }
       device.state = page.state[place];
       device.time = page.reading_time[place] ? Date.parse(page.reading_time[place]) : 0;
       device.alert = this.#alerts.get(id) ?? null;
@@ -47,10 +53,23 @@ export class Fleet {
     return changed;
   }
 
+  /** End a round of all pages, which had these devices; return whether points are others, or elsewhere, than before. */
+  settle(/** @type {Set<string>} */ ids) {
+    for (const device of this.#byNumber.values()) {
+      if (ids.has(device.id)) continue;
+      this.#devices.delete(device.id);
+      this.#byNumber.delete(device.number);
+      this.#isMoved = true;
+    }
+    const isMoved = this.#isMoved;
+    this.#isMoved = false;
+    return isMoved;
+  }
+
   #add(/** @type {string} */ id) {
-    const device = /** @type {Device} */ ({ id, number: this.#byNumber.length, kind: "", district: "", position: null, state: "reporting", time: 0, alert: null });
+    const device = /** @type {Device} */ ({ id, number: this.#next++, kind: "", district: "", position: null, state: "reporting", time: 0, alert: null });
     this.#devices.set(id, device);
-    this.#byNumber.push(device);
+    this.#byNumber.set(device.number, device);
     return device;
   }
 
@@ -83,7 +102,7 @@ export class Fleet {
       if (device && SEVERITIES.indexOf(severity) > SEVERITIES.indexOf(worst.get(device) ?? "")) worst.set(device, severity);
     }
     this.#alerts = worst;
-    const changed = this.#byNumber.filter((device) => device.alert !== (worst.get(device.id) ?? null));
+    const changed = [...this.#byNumber.values()].filter((device) => device.alert !== (worst.get(device.id) ?? null));
     for (const device of changed) device.alert = worst.get(device.id) ?? null;
     return changed;
   }

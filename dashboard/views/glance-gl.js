@@ -1,6 +1,6 @@
 // The map by MapLibre. What changes is told as the state of a feature: the ten thousand points are sent to it once.
 
-import { colour } from "../charts.js";
+import { colour } from "../colour.js";
 import { t } from "../i18n.js";
 import { navigate } from "../app.js";
 import maplibre from "../vendor/maplibre.js";
@@ -8,8 +8,7 @@ import { tooltipOf } from "./glance-tooltip.js";
 import { h } from "./kit.js";
 
 const CSS = "/ui/vendor/maplibre-gl-6.17.0/maplibre-gl.css";
-// Below is the legend.
-const PADDING = { top: 28, bottom: 84, left: 24, right: 24 };
+const PADDING = { top: 28, bottom: 28, left: 24, right: 24 };
 const SEVERITY = /** @type {Record<string, number>} */ ({ info: 1, warning: 2, critical: 3 });
 const PULSE_MS = 900;
 
@@ -72,22 +71,15 @@ export class GlMap {
     await this.#ready;
     const { city, base, labels, fleet, tiles, signal } = this.#parts;
     const map = this.#map;
-    const collection = (/** @type {any[]} */ features) => ({ type: "FeatureCollection", features });
     const outlines = [...city.districts.values()].map((one, place) => ({
       type: "Feature",
       id: place,
       properties: { district: one.name },
       geometry: { type: "Polygon", coordinates: [[...one.outline, one.outline[0]]] },
     }));
-    const points = fleet.places().map((device) => ({
-      type: "Feature",
-      id: device.number,
-      properties: {},
-      geometry: { type: "Point", coordinates: device.position },
-    }));
     map.addSource("base", { type: "geojson", data: base });
     map.addSource("districts", { type: "geojson", data: collection(outlines) });
-    map.addSource("devices", { type: "geojson", data: collection(points) });
+    map.addSource("devices", { type: "geojson", data: collection(pointsOf(fleet)) });
     for (const layer of layers()) map.addLayer(layer);
     if (tiles) {
       const { addTiles, paintTiles } = await import("./glance-tiles.js");
@@ -123,6 +115,11 @@ export class GlMap {
     for (const one of state.districts) {
       this.#map.setFeatureState({ source: "districts", id: places.indexOf(one.district) }, { level: one.worst.level });
     }
+  }
+
+  /** Draw the points anew: devices came, went, or stand elsewhere. What is known of the others' state stays with them. */
+  showPlaces() {
+    if (this.#hasDevices) this.#map.getSource("devices").setData(collection(pointsOf(this.#parts.fleet)));
   }
 
   showDevices(/** @type {import("./glance-fleet.js").Device[]} */ devices) {
@@ -201,6 +198,11 @@ export class GlMap {
     map.setPaintProperty("halos", "circle-color", ["case", [">=", alert, 3], of("--critical"), [">=", alert, 1], of("--warning"), of("--accent")]);
   }
 }
+
+const collection = (/** @type {any[]} */ features) => ({ type: "FeatureCollection", features });
+
+const pointsOf = (/** @type {import("./glance-fleet.js").Fleet} */ fleet) =>
+  fleet.places().map((device) => ({ type: "Feature", id: device.number, properties: {}, geometry: { type: "Point", coordinates: device.position } }));
 
 function layers() {
   const of = (/** @type {string} */ kind) => ["==", ["get", "kind"], kind];

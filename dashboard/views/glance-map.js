@@ -78,12 +78,17 @@ export function glanceMap(/** @type {import("./city.js").City} */ city, /** @typ
 
   async function loadFleet() {
     let cursor = null;
+    const ids = /** @type {Set<string>} */ (new Set());
     do {
       const page = await get("state/devices", { cursor, limit: PAGE }, { signal });
       const changed = fleet.take(page);
       picture?.showDevices(changed);
+      for (const id of page.device) ids.add(id);
       cursor = page.next;
     } while (cursor);
+    if (!fleet.settle(ids)) return;
+    picture?.showPlaces();
+    picture?.showDevices(fleet.unwell());
   }
 
   const timer = window.setInterval(async () => {

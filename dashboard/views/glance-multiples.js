@@ -1,10 +1,10 @@
 // The last day, district by district, with the week before as a ghost: what is unusual is seen without reading a number.
 
 import { get } from "../api.js";
-import { drawChart } from "../charts.js";
 import { t } from "../i18n.js";
 import { h, Panel } from "./kit.js";
 import { to } from "./links.js";
+import { plot } from "./plot.js";
 import { moment, name, number, unit } from "./words.js";
 
 // One question for all of them: the kinds keep apart what several measure.
@@ -31,7 +31,6 @@ export function multiples(/** @type {import("./city.js").City} */ city, /** @typ
     t("glance.week_ago"),
   );
   const readout = h("span.readout", { "aria-hidden": "true" });
-  let drawn = new AbortController();
   const panel = new Panel({
     title: t("glance.last_day"),
     kind: "glance-multiples",
@@ -49,20 +48,16 @@ export function multiples(/** @type {import("./city.js").City} */ city, /** @typ
         },
         { signal: inner },
       ),
-    draw: (answer) => {
-      drawn.abort();
-      drawn = new AbortController();
-      return grid(answer, AbortSignal.any([signal, drawn.signal]));
-    },
+    draw: grid,
   });
   return panel.element;
 
-  function grid(/** @type {any} */ answer, /** @type {AbortSignal} */ inner) {
+  function grid(/** @type {any} */ answer) {
     const districts = [...city.districts.keys()];
     const cells = rows.flatMap(({ metric, kind }) => {
       const range = rangeOf(answer, metric);
       const head = h("div.multiple-name", { role: "rowheader" }, h("a", { href: to("kind", { kind }) }, city.metric(metric)), h("small", {}, unit(city.unit(metric))));
-      return h("div.multiple-row", { role: "row" }, head, districts.map((district) => cell(answer, metric, kind, district, range, inner)));
+      return h("div.multiple-row", { role: "row" }, head, districts.map((district) => cell(answer, metric, kind, district, range)));
     });
     const heads = districts.map((district) =>
       h("a", { role: "columnheader", href: to("district", { district }) }, name("glance.district", district, city.district(district))),
@@ -73,7 +68,7 @@ export function multiples(/** @type {import("./city.js").City} */ city, /** @typ
 
   function cell(
     /** @type {any} */ answer, /** @type {string} */ metric, /** @type {string} */ kind, /** @type {string} */ district,
-    /** @type {[number, number]} */ range, /** @type {AbortSignal} */ inner,
+    /** @type {[number, number]} */ bounds,
   ) {
     const now = find(answer, metric, district);
     const before = answer.compare ? find(answer.compare, metric, district) : null;
@@ -105,15 +100,11 @@ export function multiples(/** @type {import("./city.js").City} */ city, /** @typ
     };
     tell(null);
     link.setAttribute("aria-label", describe(metric, district, now.avg, ghost));
-    window.requestAnimationFrame(() => {
-      if (inner.aborted) return;
-      const series = [
-        { label: t("glance.week_ago"), colour: "--ghost", width: 1.25, dash: [3, 3] },
-        { label: t("glance.today"), colour: "--series-1", width: 1.75, fill: "--series-1-soft" },
-      ];
-      const values = [ghost.length ? ghost : times.map(() => null), now.avg];
-      drawChart(canvas, { times, series, values, height: HEIGHT, range, group: "glance", onCursor: tell }, inner);
-    });
+    const lines = /** @type {import("./plot.js").Line[]} */ ([
+      { label: t("glance.week_ago"), values: ghost.length ? ghost : times.map(() => null), role: "ghost" },
+      { label: t("glance.today"), values: now.avg, role: "main" },
+    ]);
+    canvas.append(plot({ times, lines, zone: city.zone, label: city.metric(metric), height: HEIGHT, group: "glance", small: { bounds, onCursor: tell } }));
     return link;
   }
 

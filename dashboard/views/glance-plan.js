@@ -13,6 +13,8 @@ export class PlanMap {
   #parts;
   /** @type {Map<number, SVGElement>} */ #points = new Map();
   /** @type {Map<string, SVGElement>} */ #shapes = new Map();
+  /** @type {Frame | null} */ #frame = null;
+  #devices = h("g", {});
   #tip = h("div.plan-tip", { hidden: true });
 
   constructor(/** @type {import("./glance-gl.js").MapParts} */ parts) {
@@ -20,7 +22,7 @@ export class PlanMap {
   }
 
   async begin() {
-    const { city, base, fleet, labels, place } = this.#parts;
+    const { city, base, labels, place } = this.#parts;
     const frame = new Frame([...city.districts.values()].flatMap((one) => one.outline));
     const lines = base.features.map((/** @type {any} */ one) => {
       const isArea = one.geometry.type === "Polygon";
@@ -28,10 +30,8 @@ export class PlanMap {
       return { isWater: isArea, element: h(isArea ? "polygon" : "polyline", { points: frame.points(ring), "data-kind": one.properties.kind }) };
     });
     for (const one of city.districts.values()) this.#shapes.set(one.name, h("polygon.plan-district", { points: frame.points(one.outline) }));
-    for (const device of fleet.places()) {
-      const [x, y] = frame.point(/** @type {[number, number]} */ (device.position));
-      this.#points.set(device.number, h("circle.plan-device", { cx: x, cy: y, r: 3, "data-number": device.number }));
-    }
+    this.#frame = frame;
+    this.showPlaces();
     const of = (/** @type {boolean} */ isWater) => lines.filter((/** @type {any} */ one) => one.isWater === isWater).map((/** @type {any} */ one) => one.element);
     const svg = h(
       "svg.plan",
@@ -39,7 +39,7 @@ export class PlanMap {
       h("g.plan-base", {}, of(true)),
       h("g", {}, [...this.#shapes.values()]),
       h("g.plan-base", {}, of(false)),
-      h("g", {}, [...this.#points.values()]),
+      this.#devices,
     );
     const names = [...labels.elements].map(([district, element]) => {
       const [x, y] = frame.point(labels.anchor(district));
@@ -79,6 +79,17 @@ export class PlanMap {
 
   showState(/** @type {any} */ state) {
     for (const one of state.districts) this.#shapes.get(one.district)?.setAttribute("data-level", one.worst.level);
+  }
+
+  showPlaces() {
+    const { fleet } = this.#parts;
+    if (!this.#frame) return;
+    this.#points.clear();
+    for (const { number, position } of fleet.places()) {
+      const [x, y] = this.#frame.point(/** @type {[number, number]} */ (position));
+      this.#points.set(number, h("circle.plan-device", { cx: x, cy: y, r: 3, "data-number": number }));
+    }
+    this.#devices.replaceChildren(...this.#points.values());
   }
 
   showDevices(/** @type {import("./glance-fleet.js").Device[]} */ devices) {

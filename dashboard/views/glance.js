@@ -38,6 +38,7 @@ registerView("city", {
       summary.show(state);
       strip.show(state);
       map.showState(state);
+      alerts.showState(state);
     }, signal);
     const tick = window.setInterval(() => {
       summary.tick();

@@ -166,6 +166,21 @@ export function afterwards(/** @type {(...args: any[]) => void} */ act, wait = 2
   };
 }
 
+/** Return when to `act`: `now`, or `soon`, which is as soon as `wait` ms have passed since the last time. */
+export function atMost(/** @type {() => void} */ act, /** @type {number} */ wait, /** @type {AbortSignal} */ signal) {
+  let [last, timer] = [Number.NEGATIVE_INFINITY, 0];
+  const now = () => {
+    window.clearTimeout(timer);
+    [last, timer] = [performance.now(), 0];
+    if (!signal.aborted) act();
+  };
+  const soon = () => {
+    timer ||= window.setTimeout(now, Math.max(0, last + wait - performance.now()));
+  };
+  signal.addEventListener("abort", () => window.clearTimeout(timer), { once: true });
+  return { now, soon };
+}
+
 /**
  * Return a table that a narrow screen shows as cards. A column is {name, title, cell(row), isNumber}.
  * @param {{title: string, cell: (row: any) => any, isNumber?: boolean, isHead?: boolean}[]} columns

@@ -1,6 +1,6 @@
 // A chart of series over time: uPlot with our colours, the city's zone, a band, a ghost line, zoom and keys.
 
-import { colour } from "../charts.js";
+import { colour } from "../colour.js";
 import { t } from "../i18n.js";
 import uPlot from "../vendor/uplot.js";
 import { h } from "./kit.js";
@@ -17,9 +17,11 @@ const COLOURS = 8;
  *   band?: {low: number | null, high: number | null, label: string} | null,
  *   marks?: {at: number, label: string, tone?: string}[],
  *   limits?: {value: number, label: string}[],
- *   onZoom?: (start: number, end: number) => void, group?: string, isBare?: boolean, range?: [number, number],
+ *   onZoom?: (start: number, end: number) => void, group?: string, range?: [number, number],
+ *   small?: {bounds: [number, number], onCursor: (index: number | null) => void},
  * }} Picture
- *   `times` are Unix seconds; `range` as well. With `group`, the charts of one page show the same moment.
+ *   `times` are Unix seconds; `range` as well. With `group`, the charts of one page show the same moment. A `small` one has
+ *   neither axes nor words of its own: who draws it tells what it shows, and at which moment the pointer is.
  */
 
 /** Return the dashes of the n-th line, as an SVG attribute too. */
@@ -37,9 +39,12 @@ class TimePlot extends HTMLElement {
   #redraw = () => this.#draw();
 
   connectedCallback() {
-    this.setAttribute("role", "group");
-    this.tabIndex = 0;
-    this.replaceChildren(this.#frame, this.#readout);
+    this.replaceChildren(this.#frame);
+    if (!this.#picture?.small) {
+      this.setAttribute("role", "group");
+      this.tabIndex = 0;
+      this.append(this.#readout);
+    }
     this.#resized.observe(this);
     document.addEventListener("alatau:theme", this.#redraw);
     this.addEventListener("keydown", this.#key);
@@ -82,7 +87,7 @@ class TimePlot extends HTMLElement {
     this.#paints.clear();
     const isSingle = picture.lines.filter((line) => line.role !== "ghost" && line.role !== "context").length === 1;
     this.toggleAttribute("data-single", isSingle);
-    this.setAttribute("aria-label", `${picture.label}. ${summary(picture)}`);
+    if (!picture.small) this.setAttribute("aria-label", `${picture.label}. ${summary(picture)}`);
     this.style.minHeight = `${picture.height ?? 220}px`;
     const data = [picture.times, ...picture.lines.map((line) => line.values)];
     this.#plot = new /** @type {any} */ (uPlot)(this.#options(picture), data, this.#frame);
@@ -97,26 +102,26 @@ class TimePlot extends HTMLElement {
     return {
       width: this.#width,
       height: picture.height ?? 220,
-      padding: picture.isBare ? [4, 2, 2, 2] : [10, 12, 0, 0],
+      padding: picture.small ? [3, 1, 3, 1] : [10, 12, 0, 0],
       legend: { show: false },
       cursor: {
         sync: picture.group ? { key: picture.group, setSeries: false } : undefined,
         drag: { x: Boolean(onZoom), y: false, setScale: false },
-        points: { size: 7 },
+        points: { size: picture.small ? 6 : 7 },
         y: false,
       },
       scales: {
         x: { time: true, ...(picture.range ? { range: () => picture.range } : {}) },
-        y: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => around(low, high, picture) },
+        y: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => picture.small?.bounds ?? around(low, high, picture) },
       },
       tzDate: (/** @type {number} */ at) => uPlot.tzDate(new Date(at * 1e3), picture.zone),
-      axes: picture.isBare
+      axes: picture.small
         ? [{ show: false }, { show: false }]
         : [
             { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ at) => ticks(at, picture.zone), size: 26, space: 64, grid: { show: false } },
             { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ of) => of.map((one) => number(one)), size: roomFor, space: (picture.height ?? 220) < 180 ? 22 : 36 },
           ],
-      series: [{}, ...picture.lines.map((line, place) => this.#series(line, place))],
+      series: [{}, ...picture.lines.map((line, place) => this.#series(line, place, Boolean(picture.small)))],
       hooks: {
         drawClear: [(/** @type {any} */ plot) => this.#under(plot, picture)],
         draw: [(/** @type {any} */ plot) => this.#over(plot, picture)],
@@ -132,7 +137,7 @@ class TimePlot extends HTMLElement {
     };
   }
 
-  #series(/** @type {Line} */ line, /** @type {number} */ place) {
+  #series(/** @type {Line} */ line, /** @type {number} */ place, /** @type {boolean} */ isSmall) {
     const role = line.role ?? "line";
     const colour = line.colour ?? place;
     const stroke = {
@@ -141,6 +146,10 @@ class TimePlot extends HTMLElement {
       ghost: this.#paint("--ghost"),
       context: this.#paint("--context"),
     }[role];
+    if (isSmall) {
+      const isMain = role === "main";
+      return { stroke, dash: isMain ? [] : [3, 3], width: isMain ? 1.75 : 1.25, fill: isMain ? this.#paint("--series-1-soft") : undefined, spanGaps: false, points: { show: false } };
+    }
     const dash = role === "ghost" ? [3, 4] : role === "line" ? dashOf(colour) : [];
     const width = role === "context" ? 1 : role === "main" ? 2.25 : role === "ghost" ? 1.5 : 1.75;
     return { label: line.label, stroke, dash, width, spanGaps: false, points: { filter: alone, size: 4, stroke, fill: stroke } };
@@ -189,7 +198,8 @@ class TimePlot extends HTMLElement {
 
   #tell(/** @type {number | null} */ place) {
     const picture = this.#picture;
-    if (!picture || picture.isBare) return;
+    if (!picture) return;
+    if (picture.small) return picture.small.onCursor(place);
     const shown = picture.lines.filter((line) => line.role !== "context");
     // What one line is at now stands above it.
     if (place === null && this.hasAttribute("data-single")) return this.#readout.replaceChildren();
@@ -204,7 +214,7 @@ class TimePlot extends HTMLElement {
 
   #key = (/** @type {KeyboardEvent} */ event) => {
     const picture = this.#picture;
-    if (!this.#plot || !picture?.times.length) return;
+    if (!this.#plot || !picture?.times.length || picture.small) return;
     const last = picture.times.length - 1;
     const from = this.#plot.cursor.idx ?? last;
     const moves = /** @type {Record<string, number>} */ ({

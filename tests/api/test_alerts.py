@@ -92,6 +92,38 @@ async def test_alerts_are_chosen_and_come_page_by_page(client: httpx2.AsyncClien
         assert problem(answer, 422, "invalid-parameter")["parameter"] == name
 
 
+async def test_the_worst_come_first_whatever_is_newer_page_by_page(
+    client: httpx2.AsyncClient, alerts: list[str]
+) -> None:
+    await client.post(f"/api/v1/alerts/{alerts[4]}/acknowledge", json={})
+    # One critical; warnings that fire, the newest first; one acknowledged; one that does not count yet.
+    worst_first = [alerts[1], alerts[3], alerts[0], alerts[4], alerts[2]]
+    assert await shown(client, sort="worst") == worst_first
+    assert await shown(client, sort="worst", state="firing", limit="1") == [alerts[1]]
+    asked: dict[str, str | int] = {"sort": "worst", "limit": 2}
+    pages = []
+    while True:
+        page = (await client.get("/api/v1/alerts", params=asked)).json()
+        pages.append([one["id"] for one in page["alerts"]])
+        if page["next"] is None:
+            break
+        asked["cursor"] = page["next"]
+    assert pages == [worst_first[:2], worst_first[2:4], worst_first[4:]]
+
+
+async def test_what_is_over_is_not_among_the_worst(
+    client: httpx2.AsyncClient, city: City, alerts: list[str]
+) -> None:
+    await passed(city.owner, [], NOON + MINUTE)
+    assert alerts[1] in await shown(client, state="resolved")
+    assert alerts[1] not in await shown(client, sort="worst")
+    answer = await client.get("/api/v1/alerts", params={"sort": "worst", "state": "firing,resolved"})
+    assert problem(answer, 422, "invalid-parameter")["parameter"] == "sort"
+    newest = (await client.get("/api/v1/alerts", params={"limit": 1})).json()["next"]
+    answer = await client.get("/api/v1/alerts", params={"sort": "worst", "cursor": newest})
+    assert problem(answer, 422, "invalid-parameter")["parameter"] == "cursor"
+
+
 async def test_who_acknowledges_is_named_and_on_record(
     client: httpx2.AsyncClient, city: City, alerts: list[str]
 ) -> None:

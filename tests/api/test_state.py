@@ -9,7 +9,9 @@ import httpx2
 import pytest
 
 from api.app import ApiOptions, create_app
+from api.fleet import PATIENCE
 from api.kept import Kept
+from api.pulse import arrivals
 from sensors.checks import Reason
 from sensors.times import to_microseconds
 from storage.dead_letters import DeadLetter, insert_letters
@@ -20,6 +22,7 @@ from tests.api.people import Clock
 from tests.cities import City
 
 MINUTE = dt.timedelta(minutes=1)
+_MOVE = "UPDATE alatau.latest SET time = $1 WHERE device_id = $2"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,6 +54,18 @@ async def test_the_numbers_are_those_of_the_database(client: httpx2.AsyncClient,
     assert list(by_name) == ["gate", "golden", "growing", "green"]
     assert by_name["green"]["devices"] == {"expected": 1, "silent": 1, "disabled": 0}
     assert by_name["growing"]["devices"] == {"expected": 0, "silent": 0, "disabled": 1}
+
+
+async def test_what_is_sent_afterwards_is_not_told_of_as_late(city: City) -> None:
+    device = city.number["air-1"]
+    was = await city.owner.fetchval("SELECT time FROM alatau.latest WHERE device_id = $1", device)
+    lags = []
+    # A minute more is late; an hour is what a device has kept, and sends afterwards.
+    for late in (MINUTE, 60 * MINUTE):
+        await city.owner.execute(_MOVE, was - late, device)
+        lags.append((await arrivals(city.owner, NOW, PATIENCE)).lag_p95)
+    await city.owner.execute(_MOVE, was, device)
+    assert lags == [pytest.approx(2 + 0.95 * 60), pytest.approx(2)]
 
 
 async def test_each_district_has_its_air_and_what_is_worst_there(client: httpx2.AsyncClient) -> None:

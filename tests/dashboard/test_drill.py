@@ -207,6 +207,30 @@ async def test_an_alert_is_explained_and_acknowledged_with_a_note_through_the_pa
     await expect(row).to_have_count(0)
 
 
+async def test_who_may_only_look_is_not_asked_to_acknowledge(visitor: Visitor, town: Town) -> None:
+    number = await raise_alert(town, "sim-air-quality-green-0001")
+    visit = await visitor("vera")
+    await visit.open("/ui/alerts")
+    await loaded(visit.page)
+    row = visit.page.get_by_role("listitem").filter(has_text="PM2.5 unusually high")
+    await expect(row).to_contain_text("Firing")
+    await expect(visit.page.get_by_role("button", name=re.compile("^Acknowledge:"))).to_have_count(0)
+    await visit.open(f"/ui/alert?alert={number}")
+    await loaded(visit.page)
+    await expect(visit.page.locator(".history li")).to_have_count(1)
+    await expect(visit.page.get_by_label("Note")).to_have_count(0)
+    await town.city.owner.execute("DELETE FROM alatau.alert WHERE id = $1", number)
+
+
+async def test_a_page_that_nothing_streams_to_does_not_say_that_it_connects(visitor: Visitor) -> None:
+    visit = await visitor()
+    await visit.open(EXPLORED)
+    await loaded(visit.page)
+    await expect(visit.page.locator(".pulse")).to_be_hidden()
+    await visit.page.get_by_role("link", name="Alerts", exact=True).click()
+    await expect(visit.page.locator(".pulse")).to_have_attribute("data-state", "live")
+
+
 async def test_a_refused_message_is_shown_with_its_reason_to_who_may_see_it(
     visitor: Visitor, town: Town
 ) -> None:

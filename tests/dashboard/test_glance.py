@@ -14,10 +14,13 @@ from playwright.async_api import Browser, Page, expect
 from alerts.finding import Finding
 from alerts.states import plan
 from api.ui import read_site
+from sensors.catalogue import Catalogue
+from sensors.fleet import plan_fleet
 from storage.alert_states import load_active, store_states
+from storage.devices import register_devices
 from tests.alerts.making import of_device
 from tests.api.people import PASSWORD
-from tests.dashboard.city import Town
+from tests.dashboard.city import DEVICES, Town
 from tests.dashboard.conftest import Visitor
 from tests.dashboard.visits import Visit, sign_in, visit
 
@@ -42,10 +45,10 @@ async def first_screen(visit: Visit) -> Page:
     return visit.page
 
 
-async def drawn(page: Page, least: int) -> None:
+async def drawn(page: Page, least: int, most: int = 10**6) -> None:
     """Wait until the map has drawn as many points: what it says itself, asked past the page's policy."""
     async with asyncio.timeout(30):
-        while await page.evaluate(DRAWN) < least:  # noqa: ASYNC110 - a frame tells nobody
+        while not least <= await page.evaluate(DRAWN) <= most:  # noqa: ASYNC110 - a frame tells nobody
             await asyncio.sleep(0.05)
 
 
@@ -157,6 +160,26 @@ async def test_who_may_only_look_gets_no_button(visitor: Visitor, town: Town) ->
     page = await first_screen(visit)
     await expect(page.locator(".glance-alerts li").first).to_be_visible()
     await expect(page.locator(".glance-alerts li button")).to_have_count(0)
+
+
+async def test_a_device_that_comes_later_is_drawn_and_one_that_goes_is_not(
+    visitor: Visitor, town: Town, catalogue: Catalogue
+) -> None:
+    visit = await visitor()
+    await visit.page.clock.install(time=dt.datetime.now(dt.UTC))
+    page = await first_screen(visit)
+    placed = await town.city.owner.fetchval("SELECT count(*) FROM alatau.device WHERE longitude IS NOT NULL")
+    await drawn(page, placed)
+    fleet = plan_fleet(catalogue, DEVICES + 1)
+    late = next(one for one in fleet if not one.id.endswith("0001"))
+    await register_devices(town.city.owner, [late], catalogue)
+    try:
+        await page.clock.fast_forward(60_000)
+        await drawn(page, placed + 1)
+    finally:
+        await town.city.owner.execute("DELETE FROM alatau.device WHERE id = $1", late.id)
+    await page.clock.fast_forward(60_000)
+    await drawn(page, placed, most=placed)
 
 
 async def test_what_can_not_be_refreshed_grows_old_and_says_so(visitor: Visitor) -> None:
