@@ -28,6 +28,8 @@ ROLES = (OWNER_ROLE, INGEST_ROLE, API_ROLE, MAINTENANCE_ROLE, ALERTS_ROLE, READE
 # What the API reads as for a key that has a scope; nobody logs in as it, and row-level security holds for it alone.
 SCOPED_ROLE = "alatau_scoped"
 
+_CONNECT_SECONDS = 10
+
 # Before 2.18.1, ON CONFLICT lost rows on compressed chunks.
 OLDEST_TIMESCALEDB = (2, 18, 1)
 
@@ -59,13 +61,19 @@ async def _prepare_connection(connection: asyncpg.Connection) -> None:
 
 
 async def connect(url: str, *, application: str) -> asyncpg.Connection:
-    """Open one connection, JSON decoded."""
-    connection = await asyncpg.connect(url, server_settings={"application_name": application}, timeout=10)
+    """Open one connection, JSON decoded. Raises TimeoutError after ten seconds, and what the driver raises."""
+    connection = None
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            connection = await asyncpg.connect(
+                url, server_settings={"application_name": application}, timeout=_CONNECT_SECONDS
+            )
             await _prepare_connection(connection)
-    except BaseException:
-        connection.terminate()
+    except BaseException as error:
+        if connection is not None:
+            connection.terminate()
+        if isinstance(error, TimeoutError):
+            raise TimeoutError(f"no connection to the database within {_CONNECT_SECONDS} s") from error
         raise
     return connection
 

@@ -8,6 +8,8 @@ StorageError
 
 from __future__ import annotations
 
+import traceback
+
 import asyncpg
 
 from sensors.errors import AlatauError
@@ -45,3 +47,19 @@ def classify(error: BaseException) -> StorageError | None:
     if isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError):
         return RetryableError(str(error) or type(error).__name__)
     return None
+
+
+def place_of(error: BaseException, *packages: str) -> str:
+    """Return which function of ours an error was met in, as ``storage.latest_values.list_latest``: the innermost one of
+    these packages, also where the error was made of another."""
+    place = ""
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        for frame, _ in traceback.walk_tb(at.__traceback__):
+            name = frame.f_globals.get("__name__", "")
+            if name.partition(".")[0] in packages:
+                place = f"{name}.{frame.f_code.co_qualname}"
+        at = at.__cause__ or at.__context__
+    return place
