@@ -9,6 +9,7 @@ import datetime as dt
 import email.policy
 import hashlib
 import ipaddress
+import re
 import smtplib
 import ssl
 import urllib.parse
@@ -22,6 +23,10 @@ from storage.deliveries import Recipient
 
 _PORTS = {"smtp": 587, "smtps": 465}
 _LINES = 200  # of a digest
+# What a server says of a mail's content, or of its length, in front of the text (RFC 3463): a shorter one may pass.
+_OF_CONTENT = re.compile(r"5\.(6\.\d+|3\.4|2\.3)\b")
+_TOO_MUCH = 552
+_ENHANCED = re.compile(r"\d\.\d+\.\d+\b")
 # Lines of any length are left to the encoding of the body, and no header is folded into a wrong one.
 _POLICY = email.policy.SMTP
 
@@ -102,9 +107,7 @@ class Mail:
         except smtplib.SMTPRecipientsRefused as error:
             raise DeliveryError(_told(error.recipients), is_final=_are_final(error.recipients)) from error
         except smtplib.SMTPResponseException as error:
-            # Wrong passwords are mended, and then it arrives.
-            is_final = 500 <= error.smtp_code < 600 and not isinstance(error, smtplib.SMTPAuthenticationError)
-            raise DeliveryError(f"{error.smtp_code} {_text(error.smtp_error)}", is_final=is_final) from error
+            raise _refusal(error.smtp_code, _text(error.smtp_error)) from error
         except (smtplib.SMTPException, OSError) as error:
             raise DeliveryError(str(error) or type(error).__name__) from error
         return _told(refused) if refused else None
@@ -113,6 +116,7 @@ class Mail:
         options = self._options
         tls = options.tls or ssl.create_default_context()
         with self._connect(tls) as server:
+            server.ehlo_or_helo_if_needed()
             if not options.is_tls and (server.has_extn("starttls") or not options.is_here):
                 server.starttls(context=tls)
             if options.username is not None:
@@ -122,13 +126,8 @@ class Mail:
     def _connect(self, tls: ssl.SSLContext) -> smtplib.SMTP:
         options = self._options
         if options.is_tls:
-            server: smtplib.SMTP = smtplib.SMTP_SSL(
-                options.host, options.port, timeout=options.timeout_seconds, context=tls
-            )
-        else:
-            server = smtplib.SMTP(options.host, options.port, timeout=options.timeout_seconds)
-        server.ehlo_or_helo_if_needed()
-        return server
+            return smtplib.SMTP_SSL(options.host, options.port, timeout=options.timeout_seconds, context=tls)
+        return smtplib.SMTP(options.host, options.port, timeout=options.timeout_seconds)
 
 
 def _told(refused: dict[str, Any]) -> str:
@@ -136,7 +135,16 @@ def _told(refused: dict[str, Any]) -> str:
 
 
 def _are_final(refused: dict[str, Any]) -> bool:
-    return all(500 <= code < 600 for code, _ in refused.values())
+    # A mailbox that is full has room again (RFC 5321, 4.5.3.1.10).
+    return all(500 <= code < 600 and code != _TOO_MUCH for code, _ in refused.values())
+
+
+def _refusal(code: int, text: str) -> DeliveryError:
+    """Return what a server's answer comes to. A policy, a password or a block list is mended, and then it arrives: only
+    what is said of the content is final, and of a digest not before it is known which of its messages it is."""
+    is_of_content = bool(_OF_CONTENT.match(text))
+    may_be_long = code == _TOO_MUCH and not _ENHANCED.match(text)
+    return DeliveryError(f"{code} {text}", is_final=is_of_content, is_of_content=is_of_content or may_be_long)
 
 
 def _text(said: bytes | str) -> str:

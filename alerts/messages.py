@@ -12,7 +12,7 @@ import orjson
 from sensors.errors import AlatauError
 from storage.alert_shape import alert_shape
 from storage.catalogue import load_catalogue
-from storage.deliveries import Due, Recipient, load_alerts_as_of
+from storage.deliveries import Due, Recipient, load_told
 from storage.kinds import Connection
 
 _OPTIONS = orjson.OPT_UTC_Z
@@ -21,7 +21,8 @@ TEST = "test"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Message:
-    """A message; ``alert`` is as ``GET /api/v1/alerts`` has it, as of the event, and None in a test.
+    """A message; ``alert`` is as ``GET /api/v1/alerts`` has it, as of the event, ``current`` as it is now; in a
+    test there is none.
 
     ``id`` is the same however often it is sent: who gets one twice tells by it.
     """
@@ -29,6 +30,7 @@ class Message:
     id: str
     time: dt.datetime
     alert: Mapping[str, Any] | None
+    current: Mapping[str, Any] | None
 
     @property
     def type(self) -> str:
@@ -46,12 +48,15 @@ class Message:
 
 
 class DeliveryError(AlatauError):
-    """A message did not arrive. ``is_final``: nor would it in another attempt; ``after`` is for how long the other side
-    wants to be left alone, seconds."""
+    """A message did not arrive. ``is_final``: nor would it in another attempt; ``is_of_content``: fewer of those that
+    were sent together may; ``after`` is for how long the other side wants to be left alone, seconds."""
 
-    def __init__(self, reason: str, *, is_final: bool = False, after: float = 0.0) -> None:
+    def __init__(
+        self, reason: str, *, is_final: bool = False, is_of_content: bool = False, after: float = 0.0
+    ) -> None:
         super().__init__(reason)
         self.is_final = is_final
+        self.is_of_content = is_of_content
         self.after = after
 
 
@@ -77,16 +82,18 @@ class Sender(Protocol):
 
 
 async def load_messages(connection: Connection, due: Sequence[Due]) -> list[Message]:
-    """Return the messages of deliveries, each with its alert as of the event."""
+    """Return the messages of deliveries. Within the snapshot that these were loaded from."""
     events = [one.event_id for one in due if one.event_id is not None]
-    alerts = await load_alerts_as_of(connection, events)
+    alerts = await load_told(connection, events)
     stored = await load_catalogue(connection) if events else None
     catalogue = stored[1] if stored else None
-    return [
-        Message(one.message_id, one.created_at, None)
-        if one.event_id is None
-        else Message(
-            one.message_id, alerts[one.event_id].changed_at, alert_shape(alerts[one.event_id], catalogue)
+
+    def message(one: Due) -> Message:
+        if one.event_id is None:
+            return Message(one.message_id, one.created_at, None, None)
+        then, now = alerts[one.event_id]
+        return Message(
+            one.message_id, then.changed_at, alert_shape(then, catalogue), alert_shape(now, catalogue)
         )
-        for one in due
-    ]
+
+    return [message(one) for one in due]

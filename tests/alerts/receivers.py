@@ -137,6 +137,7 @@ class Mailbox:
     users: list[str] = dataclasses.field(default_factory=list)
     commands: list[str] = dataclasses.field(default_factory=list)
     encrypted: list[bool] = dataclasses.field(default_factory=list)  # of each mail
+    judge: Callable[[bytes], str] = lambda _: "250 kept"  # what is said of a mail; none but of 250 is kept
     _came: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
 
     async def until(self, count: int) -> list[email.message.EmailMessage]:
@@ -176,11 +177,14 @@ class Mailbox:
         elif command == "DATA":
             writer.write(b"354 go on\r\n")
             raw = await reader.readuntil(b"\r\n.\r\n")
+            verdict = self.judge(raw)
+            writer.write(f"{verdict}\r\n".encode())
+            if not verdict.startswith("250"):
+                return True
             self.mails.append(
                 email.message_from_bytes(raw[:-5].replace(b"\r\n..", b"\r\n."), policy=email.policy.default)
             )
             self.encrypted.append(writer.get_extra_info("ssl_object") is not None)
-            writer.write(b"250 kept\r\n")
             self._came.set()
         elif command == "QUIT":
             writer.write(b"221 bye\r\n")

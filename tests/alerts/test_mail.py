@@ -127,8 +127,16 @@ async def test_a_server_elsewhere_that_offers_no_tls_is_told_nothing(monkeypatch
 @pytest.mark.parametrize(
     ("says", "is_final"),
     [
-        ({"DATA": "550 not wanted"}, True),
+        ({"DATA": "550 not wanted"}, False),
+        ({"DATA": "554 5.7.1 on a block list"}, False),
+        ({"DATA": "554 5.6.0 no mail at all"}, True),
+        ({"DATA": "552 5.3.4 too long"}, True),
+        ({"DATA": "552 5.2.2 mailbox full"}, False),
         ({"DATA": "451 later"}, False),
+        ({"MAIL": "552 too long"}, False),
+        ({"MAIL": "550 5.7.60 you may not send as this"}, False),
+        ({"EHLO": "554 no", "HELO": "554 no"}, False),
+        ({"RCPT": "552 mailbox full"}, False),
         ({"RCPT": "550 nobody"}, True),
         ({"RCPT": "450 greylisted"}, False),
         ({"MAIL": "421 too busy"}, False),
