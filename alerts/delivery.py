@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime as dt
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import asyncpg
@@ -111,6 +112,7 @@ class Deliveries:
         self._paused: dict[int, float] = {}  # destinations, until when
         self._failures: dict[int, int] = {}  # of destinations, one after the other
         self._couriers: dict[int, asyncio.Task[None]] = {}
+        self._count_at = -math.inf  # all that wait are counted
         self._turn = asyncio.Lock()  # of the connection
         self._is_stopping = False
 
@@ -148,7 +150,9 @@ class Deliveries:
         """Start a courier to each destination that something is due of; return in how many seconds to look again."""
         async with self._asking(connection):
             recipients = await load_recipients(connection)
-            self._metrics.note_waiting(await count_waiting(connection))
+            if self._monotonic() >= self._count_at:
+                self._metrics.note_waiting(await count_waiting(connection))
+                self._count_at = self._monotonic() + self._options.poll_seconds
         wait = self._options.poll_seconds
         for recipient in recipients:
             if recipient.number in self._couriers:
@@ -202,7 +206,11 @@ class Deliveries:
     ) -> None:
         """Deliver what is due of one destination, until something fails."""
         limit = max(self._options.most_at_once, sender.at_once if sender else 1)
-        async with self._asking(connection):
+        async with (
+            self._asking(connection),
+            # Of one snapshot: an alert may be forgotten meanwhile, with all that is to be told of it.
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
             due = await load_due(connection, recipient.number, limit)
             messages = await load_messages(connection, due)
         at_once = sender.at_once if sender else limit
@@ -231,6 +239,11 @@ class Deliveries:
                 raise DeliveryError(_NOT_SET_UP[type_])
             note = await _send(sender, recipient, messages)
         except DeliveryError as error:
+            if error.is_of_content and (half := len(due) // 2):
+                # One by one at last, if need be: the one that nobody takes keeps no other back.
+                parts = (slice(half), slice(half, None))
+                first, second = ((recipient, sender, due[part], messages[part]) for part in parts)
+                return await self._deliver(connection, *first) and await self._deliver(connection, *second)
             await self._fail(connection, recipient, due, error)
             return False
         # It was away, or had been changed: who tests says that it is there again. One failure is of a message alone.

@@ -45,7 +45,10 @@ class AlertMetrics:
             registry=self.registry,
         )
         self.steps = Counter(
-            "alatau_alerts_steps", "Alerts that came to a state.", ["state"], registry=self.registry
+            "alatau_alerts_steps",
+            "Alerts that came to a state, or to another severity in it.",
+            ["state"],
+            registry=self.registry,
         )
 
     def count_steps(self, new: Iterable[NewAlert], changes: Iterable[AlertChange]) -> None:

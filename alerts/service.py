@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.resources
 import time
+import zoneinfo
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -27,7 +28,7 @@ from storage.alert_states import forget_alerts, load_active, store_states
 from storage.catalogue import load_catalogue
 from storage.database import connect, read_edition
 from storage.deadline import deadline
-from storage.errors import StorageError, classify
+from storage.errors import StorageError, classify, place_of
 from storage.turns import take_turn
 
 _FORGET_SECONDS = 3600.0
@@ -116,7 +117,13 @@ class Alerts:
                     raise
                 self.metrics.failures.labels(name).inc()
                 self._failing[name] = f"the database is away: {ours}"
-                log.warning("a part failed; starting it again", part=name, error=str(ours))
+                # It goes on by itself, so that only the log can say where it was, and what it met.
+                log.warning(
+                    "a part failed; starting it again",
+                    part=name,
+                    error=str(ours),
+                    at=place_of(error, "alerts", "storage"),
+                )
             await asyncio.sleep(self.options.retry_seconds)
             if name != _PASSES:  # which are well again when the database has answered
                 self._failing.pop(name, None)
@@ -164,9 +171,10 @@ class Alerts:
             )
             return
         findings, blind = await self._find(connection, now, stored[1])
+        zone = zoneinfo.ZoneInfo(stored[1].city.timezone)
         async with connection.transaction():
             active = await load_active(connection, now, lock=True)
-            made = plan(active, findings, now, blind)
+            made = plan(active, findings, now, zone, blind)
             await store_states(connection, made.new, made.changes, now)
         self.metrics.count_steps(made.new, made.changes)
         self.metrics.count_active(await load_active(connection, now, lock=False))

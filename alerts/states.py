@@ -4,6 +4,7 @@
 - What fires, acknowledged or not, is resolved when it has not been found for ``clear``. Of what has ended before on the
   same day this is a minute at least, and doubles each time up to an hour: one that comes and goes stays one alert.
 - What was pending and is not found is over at once, and nobody hears of it.
+- Another severity is a step of what fires, acknowledged or not, as another state is; another sentence is none.
 - What nothing is known of, because its evaluation failed, stays as it is.
 """
 
@@ -11,17 +12,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import zoneinfo
 from collections.abc import Collection, Iterable, Mapping
 
 from alerts.finding import Finding
+from alerts.words import clock
 from sensors.times import SECOND, from_microseconds
 from storage.alert_states import ActiveAlert, AlertChange, AlertContent, NewAlert
 from storage.alerts import AlertState, Severity
 
 _MINUTE = 60 * SECOND
 _HOUR = 60 * _MINUTE
-# What an alert says is renewed this often while nothing else of it changes.
-REFRESH = _MINUTE
+# What an alert says is renewed this often while nothing else of it changes: each time, its row is written anew and told
+# to every stream.
+REFRESH = 5 * _MINUTE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,9 +37,13 @@ class Plan:
 
 
 def plan(
-    active: Iterable[ActiveAlert], findings: Iterable[Finding], now: int, blind: Collection[str] = ()
+    active: Iterable[ActiveAlert],
+    findings: Iterable[Finding],
+    now: int,
+    zone: zoneinfo.ZoneInfo,
+    blind: Collection[str] = (),
 ) -> Plan:
-    """Return what becomes of the alerts at ``now`` (Unix µs).
+    """Return what becomes of the alerts at ``now`` (Unix µs); ``zone`` is that of the clock that they speak of.
 
     ``blind`` are names of rules, and kinds of those without a name, whose evaluation failed. Of findings with the same
     fingerprint the last one counts.
@@ -49,7 +57,7 @@ def plan(
         elif (alert.rule or alert.kind_of_rule) in blind:
             continue
         else:
-            change = _end(alert, now)
+            change = _end(alert, now, zone)
         if change is not None:
             made.changes.append(change)
     made.new.extend(_begin(finding, now) for finding in found.values() if finding.begins)
@@ -100,26 +108,27 @@ def _content(finding: Finding, since: int) -> AlertContent:
 def _go_on(alert: ActiveAlert, finding: Finding, now: int) -> AlertChange | None:
     since = min(alert.since, finding.since)
     fires = alert.state is AlertState.PENDING and finding.begins and now - since >= finding.hold
-    is_worse = finding.severity != alert.severity
-    is_due = finding.sentence != alert.sentence and now - alert.changed_at >= REFRESH
-    if not (fires or is_worse or is_due or alert.gone_since is not None):
+    is_graded = finding.severity != alert.severity
+    is_due = finding.sentence != alert.sentence and now - alert.said_at >= REFRESH
+    if not (fires or is_graded or is_due or alert.gone_since is not None):
         return None
+    # Of what is pending nobody has heard.
+    is_step = fires or (is_graded and alert.state is not AlertState.PENDING)
     return AlertChange(
         alert.id,
         AlertState.FIRING if fires else alert.state,
         None,
-        _content(finding, since) if fires or is_worse or is_due else None,
-        finding.sentence if fires else None,
+        _content(finding, since) if fires or is_graded or is_due else None,
+        finding.sentence if is_step else None,
     )
 
 
-def _end(alert: ActiveAlert, now: int) -> AlertChange | None:
+def _end(alert: ActiveAlert, now: int, zone: zoneinfo.ZoneInfo) -> AlertChange | None:
     gone_since = now if alert.gone_since is None else alert.gone_since
     patience = 0 if alert.state is AlertState.PENDING else clear_time(alert.clear, alert.ended)
     if now - gone_since >= patience:
-        at = from_microseconds(gone_since)
-        over = f"It is over since {at:%H:%M} UTC. It was: {alert.sentence}"
-        return AlertChange(alert.id, AlertState.RESOLVED, at, None, over)
+        over = f"It is over since {clock(gone_since, now, zone)}. It was: {alert.sentence}"
+        return AlertChange(alert.id, AlertState.RESOLVED, from_microseconds(gone_since), None, over)
     if alert.gone_since is None:
         return AlertChange(alert.id, alert.state, from_microseconds(now), None, None)
     return None

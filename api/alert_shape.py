@@ -15,8 +15,8 @@ from storage.alerts import AlertEvent, AlertState, Severity, StoredAlert
 _Sentence = Annotated[
     str,
     Field(
-        description="What is wrong, with value and limit, and since when.",
-        examples=["PM2.5 at sample-air-1 is 163 ug/m3, above the limit of 150, since 11:20 UTC."],
+        description="What is wrong, with value and limit, and since when by the city's clock.",
+        examples=["PM2.5 of sample-air-1 is 163.2 µg/m³, above the limit of 150.0 µg/m³, since 16:58."],
     ),
 ]
 _Value = Annotated[
@@ -63,7 +63,7 @@ class AlertAnswer(TypedDict):
     title: Annotated[str, Field(description="A few words.", examples=["PM2.5 above 150 ug/m3"])]
     sentence: _Sentence
     since: Annotated[Moment, Field(description="Since when it holds, by the readings; UTC.")]
-    changed_at: Annotated[Moment, Field(description="When it was last said differently; UTC.")]
+    changed_at: Annotated[Moment, Field(description="When its state or its severity last changed; UTC.")]
     acknowledged: Annotated[Acknowledgement | None, Field(description="null: nobody has.")]
     resolved_at: Annotated[Moment | None, Field(description="UTC; null: it goes on.")]
     device: DeviceId | None
@@ -84,6 +84,7 @@ class AlertStep(TypedDict):
 
     time: Moment
     state: Annotated[AlertState, Field(description="What it came to.", examples=["firing"])]
+    severity: Annotated[Severity, Field(description="How bad it was then.", examples=["warning"])]
     value: _Value
     sentence: _Sentence
     by: Annotated[
@@ -109,6 +110,7 @@ def step_shape(event: AlertEvent) -> AlertStep:
     return {
         "time": event.time,
         "state": event.state,
+        "severity": event.severity,
         "value": event.value,
         "sentence": event.sentence,
         "by": event.by,

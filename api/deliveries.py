@@ -15,7 +15,7 @@ from api.cursors import decode_cursor, encode_cursor
 from api.members import ANSWER, Moment, Next
 from api.problems import ProblemError, ProblemType
 from api.responses import answer, next_page
-from storage.deliveries import Delivery, DeliveryState, list_deliveries
+from storage.delivery_list import Delivery, DeliveryState, list_deliveries
 from storage.kinds import Connection
 
 router = APIRouter(prefix=f"{PREFIX}/deliveries", tags=["alerts"])

@@ -2,46 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+from collections.abc import Mapping
 
 from api.live_picture import News
 from sensors.catalogue import Catalogue
 from storage.alert_shape import alert_shape
-from storage.alerts import AlertFilter, StoredAlert, list_alerts
+from storage.alerts import StoredAlert, find_alerts, list_said
 from storage.kinds import Connection
 
-# A change is dated when it is made and seen when it is committed; and clocks of two machines are not quite the same.
+# What is said is dated when it is made and seen when it is committed; clocks of two machines are not quite the same.
 _OVERLAP = dt.timedelta(minutes=2)
-_PAGE = 1000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Said:
+    """When the alerts of the last minutes were last said anew, and those of them that were not told so."""
+
+    times: Mapping[int, dt.datetime]
+    alerts: Mapping[int, StoredAlert]
 
 
 class AlertWatch:
-    """Remembers what it told of the last minutes."""
+    """Remembers which it told of the last minutes: only of others a look reads more than the time."""
 
     def __init__(self) -> None:
-        self._told: dict[int, StoredAlert] = {}
+        self._told: Mapping[int, dt.datetime] = {}
 
-    async def read(self, connection: Connection, since: dt.datetime) -> list[StoredAlert]:
-        """Return the alerts that changed after ``since``, and perhaps some minutes before."""
-        found: list[StoredAlert] = []
-        while True:
-            before = found[-1].id if found else None
-            page = await list_alerts(
-                connection, AlertFilter(), before=before, changed_since=since - _OVERLAP, limit=_PAGE
-            )
-            found += page
-            if len(page) < _PAGE:
-                return found
+    async def read(self, connection: Connection, since: dt.datetime) -> Said:
+        """Return what was said after ``since``, and perhaps some minutes before. Within one snapshot."""
+        times = await list_said(connection, since - _OVERLAP)
+        news = [number for number, time in times.items() if self._told.get(number) != time]
+        return Said(times, await find_alerts(connection, news) if news else {})
 
-    def take(self, alerts: list[StoredAlert], catalogue: Catalogue, since: dt.datetime | None) -> list[News]:
-        """Return the news of what was read; with ``since``, of what changed after that alone."""
-        new = [
-            alert
-            for alert in alerts
-            if self._told.get(alert.id) != alert and (since is None or alert.changed_at >= since)
-        ]
-        self._told = {alert.id: alert for alert in alerts}
-        new.sort(key=lambda alert: alert.changed_at)
+    def take(self, said: Said, catalogue: Catalogue, since: dt.datetime | None) -> list[News]:
+        """Return the news of what was read, in order; with ``since``, of what was said after that alone."""
+        self._told = said.times
+        new = [one for one in said.alerts.values() if since is None or said.times[one.id] >= since]
+        new.sort(key=lambda alert: said.times[alert.id])
         return [
             News((alert.kind, alert.district), alert.device, alert_shape(alert, catalogue)) for alert in new
         ]

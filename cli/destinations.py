@@ -28,7 +28,7 @@ from sensors.destinations import (
 )
 from storage.api_keys import Scope
 from storage.audit import Event, record
-from storage.deliveries import Delivery, DeliveryState, list_deliveries, replay_dead
+from storage.delivery_list import Delivery, DeliveryState, Replayed, list_deliveries, replay_dead
 from storage.destinations import (
     add_destination,
     delete_destination,
@@ -235,13 +235,19 @@ def replay(
       alatau destination replay --number 17
     """
 
-    async def run(settings: Settings) -> int:
+    async def run(settings: Settings) -> Replayed:
         async with owner_connection(settings) as connection, connection.transaction():
             if name is not None and not await list_destinations(connection, name):
                 raise SettingsError(_UNKNOWN.format(name))
             replayed = await replay_dead(connection, name, number)
-            detail = {"deliveries": replayed, "number": number}
+            detail = {"deliveries": replayed.waiting, "number": number}
             await record(connection, [Event(user_name(), "replay deliveries", subject=name, detail=detail)])
         return replayed
 
-    answers.print(f"{asyncio.run(run(load_settings())):,} waiting again", markup=False)
+    replayed = asyncio.run(run(load_settings()))
+    answers.print(f"{replayed.waiting:,} waiting again", markup=False)
+    if replayed.outdated:
+        answers.print(
+            f"{replayed.outdated:,} left as they are: what became of their alerts later has arrived",
+            markup=False,
+        )

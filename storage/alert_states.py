@@ -14,7 +14,8 @@ from storage.kinds import Connection
 @dataclasses.dataclass(frozen=True, slots=True)
 class ActiveAlert:
     """An alert that is not over. Times are Unix µs; ``ended`` is how often one of the same fingerprint has ended in the
-    last day, ``gone_since`` since when it no longer holds, ``clear`` how long it must be gone until it is over, µs."""
+    last day, ``said_at`` when its sentence was renewed, ``gone_since`` since when it no longer holds, ``clear``
+    how long it must be gone until it is over, µs."""
 
     id: int
     fingerprint: str
@@ -25,7 +26,7 @@ class ActiveAlert:
     sentence: str
     value: float | None
     since: int
-    changed_at: int
+    said_at: int
     gone_since: int | None
     clear: int
     ended: int
@@ -64,7 +65,7 @@ class NewAlert:
 @dataclasses.dataclass(frozen=True, slots=True)
 class AlertChange:
     """What becomes of an alert that is there; ``content`` None is as it was, ``step`` the sentence of its history where
-    its state changes."""
+    its state or severity changes."""
 
     id: int
     state: AlertState
@@ -78,7 +79,7 @@ async def load_active(connection: Connection, now: int, *, lock: bool) -> list[A
     rows = await connection.fetch(
         f"""
         SELECT a.id, a.fingerprint, r.name AS rule, a.kind_of_rule, a.severity, a.state, a.sentence, a.value, a.since,
-               a.changed_at, a.gone_since, round(a.clear_seconds * 1e6)::bigint AS clear,
+               a.said_at, a.gone_since, round(a.clear_seconds * 1e6)::bigint AS clear,
                COALESCE(o.ended, 0) AS ended
         FROM alatau.alert a LEFT JOIN alatau.alert_rule r ON r.id = a.rule_id
         LEFT JOIN (
@@ -96,7 +97,7 @@ async def load_active(connection: Connection, now: int, *, lock: bool) -> list[A
                 "severity": Severity(row["severity"]),
                 "state": AlertState(row["state"]),
                 "since": to_microseconds(row["since"]),
-                "changed_at": to_microseconds(row["changed_at"]),
+                "said_at": to_microseconds(row["said_at"]),
                 "gone_since": row["gone_since"] and to_microseconds(row["gone_since"]),
             }
         )
@@ -120,10 +121,10 @@ async def store_states(
             f"""
             WITH added AS (
                 INSERT INTO alatau.alert (
-                    rule_id, kind_of_rule, fingerprint, device_id, district, kind, metric, state, changed_at, fired_at,
-                    clear_seconds, severity, title, sentence, since, value, low, high, evidence)
+                    rule_id, kind_of_rule, fingerprint, device_id, district, kind, metric, state, changed_at, said_at,
+                    fired_at, clear_seconds, severity, title, sentence, since, value, low, high, evidence)
                 SELECT r.id, g.kind_of_rule, g.fingerprint, d.device_id, COALESCE(d.district, g.district), g.kind,
-                       g.metric, g.state, $2, CASE WHEN g.state = 'firing' THEN $2::timestamptz END,
+                       g.metric, g.state, $2, $2, CASE WHEN g.state = 'firing' THEN $2::timestamptz END,
                        c.clear_seconds, c.severity, c.title, c.sentence, c.since, c.value, c.low, c.high,
                        jsonb_build_object('times_in_30_days', (
                            SELECT count(*) FROM alatau.alert o
@@ -136,10 +137,10 @@ async def store_states(
                 CROSS JOIN LATERAL jsonb_to_record(g.content) AS c ({_CONTENT})
                 LEFT JOIN alatau.alert_rule r ON r.name = g.rule LEFT JOIN alatau.device d ON d.id = g.device
                 ORDER BY g.place
-                RETURNING id, state, value, sentence
+                RETURNING id, state, severity, value, sentence
             )
-            INSERT INTO alatau.alert_event (alert_id, time, state, value, sentence)
-            SELECT id, $2, state, value, sentence FROM added ORDER BY id
+            INSERT INTO alatau.alert_event (alert_id, time, state, severity, value, sentence)
+            SELECT id, $2, state, severity, value, sentence FROM added ORDER BY id
             """,
             list(new),
             at,
@@ -150,7 +151,10 @@ async def store_states(
             WITH changed AS (
                 UPDATE alatau.alert a
                 SET state = g.state, gone_since = g.gone_since,
-                    changed_at = CASE WHEN g.step IS NULL AND g.content IS NULL THEN a.changed_at ELSE $2 END,
+                    changed_at = CASE WHEN g.state = a.state AND COALESCE(c.severity, a.severity) = a.severity
+                                      THEN a.changed_at ELSE $2 END,
+                    said_at = CASE WHEN g.step IS NULL AND g.content IS NULL THEN a.said_at
+                                   ELSE GREATEST($2, a.said_at + interval '1 microsecond') END,
                     fired_at = CASE WHEN g.state = 'firing' THEN COALESCE(a.fired_at, $2) ELSE a.fired_at END,
                     resolved_at = CASE WHEN g.state = 'resolved' THEN $2::timestamptz END,
                     severity = COALESCE(c.severity, a.severity), title = COALESCE(c.title, a.title),
@@ -164,10 +168,10 @@ async def store_states(
                     id bigint, state text, gone_since timestamptz, content jsonb, step text)
                 LEFT JOIN LATERAL jsonb_to_record(g.content) AS c ({_CONTENT}) ON true
                 WHERE a.id = g.id
-                RETURNING a.id, a.state, a.value, g.step
+                RETURNING a.id, a.state, a.severity, a.value, g.step
             )
-            INSERT INTO alatau.alert_event (alert_id, time, state, value, sentence)
-            SELECT id, $2, state, value, step FROM changed WHERE step IS NOT NULL ORDER BY id
+            INSERT INTO alatau.alert_event (alert_id, time, state, severity, value, sentence)
+            SELECT id, $2, state, severity, value, step FROM changed WHERE step IS NOT NULL ORDER BY id
             """,
             list(changes),
             at,

@@ -57,6 +57,7 @@ class AlertEvent:
 
     time: dt.datetime
     state: AlertState
+    severity: Severity
     value: float | None
     sentence: str
     by: str | None
@@ -114,23 +115,17 @@ async def list_alerts(
     chosen: AlertFilter,
     *,
     before: int | None = None,
-    changed_since: dt.datetime | None = None,
     limit: int = 100,
 ) -> list[StoredAlert]:
-    """Return alerts, the newest first, below a number: a keyset, never an offset.
-
-    With ``changed_since``, those that have changed at this time or after it.
-    """
+    """Return alerts, the newest first, below a number: a keyset, never an offset."""
     rows = await connection.fetch(
         f"""
         {_SELECT}
         WHERE {_CHOSEN} AND ($7::bigint IS NULL OR a.id < $7)
-              AND ($8::timestamptz IS NULL OR a.changed_at >= $8)
-        ORDER BY a.id DESC LIMIT $9
+        ORDER BY a.id DESC LIMIT $8
         """,
         *_given(chosen),
         before,
-        changed_since,
         limit,
     )
     return [_alert(row) for row in rows]
@@ -173,6 +168,15 @@ def _given(chosen: AlertFilter) -> list[list[str]]:
     return [list(one) for one in given]
 
 
+async def list_said(connection: Connection, since: dt.datetime) -> dict[int, dt.datetime]:
+    """Return by number when each alert was last said anew, of those that were at this time or after it.
+
+    Whatever becomes of an alert, it is later than before, by whoever's clock.
+    """
+    rows = await connection.fetch("SELECT id, said_at FROM alatau.alert WHERE said_at >= $1", since)
+    return {row["id"]: row["said_at"] for row in rows}
+
+
 async def find_alert(connection: Connection, number: int) -> StoredAlert | None:
     """Return one alert."""
     row = await connection.fetchrow(f"{_SELECT} WHERE a.id = $1", number)
@@ -199,10 +203,13 @@ def _alert(row: Any) -> StoredAlert:
 async def list_alert_events(connection: Connection, number: int) -> list[AlertEvent]:
     """Return the history of an alert, in the order in which it came about."""
     rows = await connection.fetch(
-        "SELECT time, state, value, sentence, by FROM alatau.alert_event WHERE alert_id = $1 ORDER BY id",
+        "SELECT time, state, severity, value, sentence, by FROM alatau.alert_event WHERE alert_id = $1 ORDER BY id",
         number,
     )
-    return [AlertEvent(**{**row, "state": AlertState(row["state"])}) for row in rows]
+    return [
+        AlertEvent(**{**row, "state": AlertState(row["state"]), "severity": Severity(row["severity"])})
+        for row in rows
+    ]
 
 
 async def acknowledge(connection: Connection, number: int, by: str, note: str, now: dt.datetime) -> bool:
@@ -210,8 +217,8 @@ async def acknowledge(connection: Connection, number: int, by: str, note: str, n
     changed = await connection.fetchrow(
         """
         UPDATE alatau.alert SET state = 'acknowledged', changed_at = $4, acknowledged_by = $2,
-               acknowledged_at = $4, acknowledged_note = $3
-        WHERE id = $1 AND state = 'firing' RETURNING value, sentence
+               said_at = GREATEST($4, said_at + interval '1 microsecond'), acknowledged_at = $4, acknowledged_note = $3
+        WHERE id = $1 AND state = 'firing' RETURNING severity, value, sentence
         """,
         number,
         by,
@@ -222,11 +229,12 @@ async def acknowledge(connection: Connection, number: int, by: str, note: str, n
         return False
     await connection.execute(
         """
-        INSERT INTO alatau.alert_event (alert_id, time, state, value, sentence, by)
-        VALUES ($1, $2, 'acknowledged', $3, $4, $5)
+        INSERT INTO alatau.alert_event (alert_id, time, state, severity, value, sentence, by)
+        VALUES ($1, $2, 'acknowledged', $3, $4, $5, $6)
         """,
         number,
         now,
+        changed["severity"],
         changed["value"],
         changed["sentence"],
         by,

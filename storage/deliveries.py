@@ -4,42 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import enum
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from sensors.alerts import Severity
 from sensors.destinations import Destination
 from storage.alerts import AlertState, StoredAlert, find_alerts
-from storage.destinations import DELIVERIES_CHANNEL, destination_of
+from storage.destinations import destination_of
 from storage.kinds import Connection
 
 # Of an error, or of an answer, so much is kept.
 _LONGEST_ERROR = 500
-
-
-class DeliveryState(enum.StrEnum):
-    """What came of a delivery."""
-
-    WAITING = "waiting"
-    DELIVERED = "delivered"
-    DEAD = "dead"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Delivery:
-    """A delivery on record; ``alert`` and ``event`` None are of a test."""
-
-    number: int
-    message_id: str
-    destination: str
-    alert: int | None
-    event: str | None  # the state that the alert came to
-    state: DeliveryState
-    attempts: int
-    created_at: dt.datetime
-    next_attempt: dt.datetime | None
-    finished_at: dt.datetime | None
-    last_error: str | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,23 +41,34 @@ class Due:
     created_at: dt.datetime
 
 
-# Of each alert the oldest: what became of it later is told later.
-_HEADS = """
-    SELECT DISTINCT ON (o.destination_id, o.alert_id) o.* FROM alatau.delivery o
-    WHERE o.state = 'waiting' ORDER BY o.destination_id, o.alert_id, o.delivery_id
+# Of each alert the oldest: what became of it later is told later. Asked of each row, and not by sorting all of them: of
+# many that wait only those are read that are told next. Who is disabled waits; but at the broker a state that was
+# retained is taken away when it is over.
+_IS_NEXT = """
+    o.destination_id = d.destination_id AND o.state = 'waiting'
+    AND NOT EXISTS (
+        SELECT FROM alatau.delivery e
+        WHERE e.destination_id = o.destination_id AND e.alert_id = o.alert_id AND e.state = 'waiting'
+              AND e.delivery_id < o.delivery_id)
+    AND (d.enabled OR d.type = 'mqtt' AND EXISTS (
+        SELECT FROM alatau.alert a WHERE a.id = o.alert_id AND a.state = 'resolved'))
 """
 
 
 async def load_recipients(connection: Connection) -> list[Recipient]:
-    """Return the destinations that something waits for; those that are disabled wait with it."""
+    """Return the destinations that something waits for; those that are disabled wait with it, but for ends at the
+    broker."""
     rows = await connection.fetch(
         f"""
         SELECT d.*, CASE WHEN d.old_secret_until > now() THEN d.old_secret END AS old,
-               extract(epoch FROM h.next - clock_timestamp())::float8 AS due_in, h.has_test
-        FROM (SELECT destination_id, min(next_attempt) AS next, bool_or(alert_id IS NULL) AS has_test
-              FROM ({_HEADS}) heads GROUP BY destination_id) h
-        JOIN alatau.destination d USING (destination_id)
-        WHERE d.enabled ORDER BY d.destination_id
+               extract(epoch FROM h.next_attempt - clock_timestamp())::float8 AS due_in,
+               d.enabled AND EXISTS (
+                   SELECT FROM alatau.delivery o
+                   WHERE o.destination_id = d.destination_id AND o.state = 'waiting' AND o.alert_id IS NULL) AS has_test
+        FROM alatau.destination d
+        CROSS JOIN LATERAL (
+            SELECT o.next_attempt FROM alatau.delivery o WHERE {_IS_NEXT} ORDER BY o.next_attempt LIMIT 1) h
+        ORDER BY d.destination_id
         """
     )
     return [
@@ -98,12 +84,21 @@ async def load_recipients(connection: Connection) -> list[Recipient]:
 
 
 async def load_due(connection: Connection, destination: int, limit: int) -> list[Due]:
-    """Return what is due of one destination, one of each alert: a test, and then the oldest first."""
+    """Return what is due of one destination, one of each alert: tests, and then the oldest first."""
+    # Each part ends where it has enough.
+    parts = " UNION ALL ".join(
+        f"""
+        (SELECT o.delivery_id, o.message_id, o.alert_event_id, o.attempts, o.waiting_since, o.created_at
+         FROM alatau.delivery o, alatau.destination d
+         WHERE d.destination_id = $1 AND o.next_attempt <= clock_timestamp() AND o.alert_id IS {given} AND {_IS_NEXT}
+         ORDER BY o.delivery_id LIMIT $2)
+        """
+        for given in ("NULL", "NOT NULL")
+    )
     rows = await connection.fetch(
         f"""
-        SELECT *, extract(epoch FROM clock_timestamp() - waiting_since)::float8 AS waited FROM ({_HEADS}) heads
-        WHERE destination_id = $1 AND next_attempt <= clock_timestamp()
-        ORDER BY alert_id IS NOT NULL, delivery_id LIMIT $2
+        SELECT *, extract(epoch FROM clock_timestamp() - waiting_since)::float8 AS waited FROM ({parts}) due
+        ORDER BY alert_event_id IS NOT NULL, delivery_id LIMIT $2
         """,
         destination,
         limit,
@@ -121,16 +116,24 @@ async def load_due(connection: Connection, destination: int, limit: int) -> list
     ]
 
 
-async def load_alerts_as_of(connection: Connection, events: Sequence[int]) -> dict[int, StoredAlert]:
-    """Return for each event its alert, as it was then."""
+class Told(NamedTuple):
+    """An alert as it was at one of its events, and as it is now."""
+
+    then: StoredAlert
+    now: StoredAlert
+
+
+async def load_told(connection: Connection, events: Sequence[int]) -> dict[int, Told]:
+    """Return the alert of each event. Within one snapshot."""
     rows = await connection.fetch(
         """
-        SELECT id, alert_id, time, state, value, sentence FROM alatau.alert_event WHERE id = ANY ($1::bigint[])
+        SELECT id, alert_id, time, state, severity, value, sentence FROM alatau.alert_event
+        WHERE id = ANY ($1::bigint[])
         """,
         list(events),
     )
     alerts = await find_alerts(connection, [row["alert_id"] for row in rows])
-    return {row["id"]: _as_of(alerts[row["alert_id"]], row) for row in rows}
+    return {row["id"]: Told(_as_of(alert := alerts[row["alert_id"]], row), alert) for row in rows}
 
 
 def _as_of(alert: StoredAlert, event: Any) -> StoredAlert:
@@ -139,6 +142,7 @@ def _as_of(alert: StoredAlert, event: Any) -> StoredAlert:
     return dataclasses.replace(
         alert,
         state=state,
+        severity=Severity(event["severity"]),
         changed_at=time,
         value=event["value"],
         sentence=event["sentence"],
@@ -191,12 +195,25 @@ async def hurry(connection: Connection, destination: int) -> None:
 
 
 async def give_up(connection: Connection, destination: int, seconds: float, error: str) -> int:
-    """Give up on all of a destination that has waited for longer than ``seconds``; return how many those were."""
+    """Give up on all of a destination that has waited for longer than ``seconds``; return how many those were.
+
+    At the broker the newest of an alert waits on, while that goes on or its state is retained there: else it would be
+    wrong for as long as the broker lives.
+    """
     rows = await connection.fetch(
         """
-        UPDATE alatau.delivery SET state = 'dead', finished_at = clock_timestamp(), last_error = $3
-        WHERE destination_id = $1 AND state = 'waiting'
-              AND waiting_since < clock_timestamp() - $2::float8 * interval '1 second'
+        UPDATE alatau.delivery o SET state = 'dead', finished_at = clock_timestamp(), last_error = $3
+        FROM alatau.destination d
+        WHERE d.destination_id = $1 AND o.destination_id = $1 AND o.state = 'waiting'
+              AND o.waiting_since < clock_timestamp() - $2::float8 * interval '1 second'
+              AND (d.type <> 'mqtt'
+                   OR EXISTS (SELECT FROM alatau.delivery n
+                              WHERE n.destination_id = $1 AND n.alert_id = o.alert_id AND n.state = 'waiting'
+                                    AND n.delivery_id > o.delivery_id)
+                   OR NOT EXISTS (SELECT FROM alatau.alert a WHERE a.id = o.alert_id AND a.state <> 'resolved')
+                      AND NOT EXISTS (SELECT FROM alatau.delivery b
+                                      WHERE b.destination_id = $1 AND b.alert_id = o.alert_id
+                                            AND b.state = 'delivered'))
         RETURNING 1
         """,
         destination,
@@ -207,8 +224,14 @@ async def give_up(connection: Connection, destination: int, seconds: float, erro
 
 
 async def forget_finished(connection: Connection, older: dt.timedelta) -> None:
-    """Delete deliveries that were made, or given up on, longer ago."""
-    await connection.execute("DELETE FROM alatau.delivery WHERE finished_at < now() - $1::interval", older)
+    """Delete deliveries that were made, or given up on, longer ago; but who was told of what still goes on is known."""
+    await connection.execute(
+        """
+        DELETE FROM alatau.delivery o WHERE o.finished_at < now() - $1::interval
+               AND NOT EXISTS (SELECT FROM alatau.alert a WHERE a.id = o.alert_id AND a.state <> 'resolved')
+        """,
+        older,
+    )
 
 
 async def count_waiting(connection: Connection) -> dict[str, int]:
@@ -225,70 +248,3 @@ async def count_waiting(connection: Connection) -> dict[str, int]:
 def storable(text: str) -> str:
     """Return a text of somebody else's as it can be kept: short, and without what PostgreSQL has no place for."""
     return "".join(sign if sign.isprintable() else " " for sign in text[:_LONGEST_ERROR])
-
-
-async def list_deliveries(
-    connection: Connection,
-    *,
-    state: DeliveryState | None = None,
-    destination: str | None = None,
-    number: int | None = None,
-    before: int | None = None,
-    limit: int = 100,
-) -> list[Delivery]:
-    """Return deliveries, the newest first: a keyset, never an offset."""
-    rows = await connection.fetch(
-        """
-        SELECT o.delivery_id, o.message_id, d.name, o.alert_id, e.state AS event, o.state, o.attempts, o.created_at,
-               o.next_attempt, o.finished_at, o.last_error
-        FROM alatau.delivery o JOIN alatau.destination d USING (destination_id)
-        LEFT JOIN alatau.alert_event e ON e.id = o.alert_event_id
-        WHERE ($1::text IS NULL OR o.state = $1) AND ($2::text IS NULL OR d.name = $2)
-              AND ($3::bigint IS NULL OR o.delivery_id = $3) AND ($4::bigint IS NULL OR o.delivery_id < $4)
-        ORDER BY o.delivery_id DESC LIMIT $5
-        """,
-        None if state is None else state.value,
-        destination,
-        number,
-        before,
-        limit,
-    )
-    return [_delivery(row) for row in rows]
-
-
-def _delivery(row: Any) -> Delivery:
-    state = DeliveryState(row["state"])
-    return Delivery(
-        number=row["delivery_id"],
-        message_id=str(row["message_id"]),
-        destination=row["name"],
-        alert=row["alert_id"],
-        event=row["event"],
-        state=state,
-        attempts=row["attempts"],
-        created_at=row["created_at"],
-        next_attempt=row["next_attempt"] if state is DeliveryState.WAITING else None,
-        finished_at=row["finished_at"],
-        last_error=row["last_error"],
-    )
-
-
-async def replay_dead(
-    connection: Connection, destination: str | None = None, number: int | None = None
-) -> int:
-    """Have dead deliveries made after all: of a destination, with a number, or all; return how many those are."""
-    rows = await connection.fetch(
-        """
-        UPDATE alatau.delivery o
-        SET state = 'waiting', attempts = 0, finished_at = NULL, next_attempt = clock_timestamp(),
-            waiting_since = clock_timestamp()
-        FROM alatau.destination d
-        WHERE d.destination_id = o.destination_id AND o.state = 'dead'
-              AND ($1::text IS NULL OR d.name = $1) AND ($2::bigint IS NULL OR o.delivery_id = $2)
-        RETURNING 1
-        """,
-        destination,
-        number,
-    )
-    await connection.execute("SELECT pg_notify($1, '')", DELIVERIES_CHANNEL)
-    return len(rows)

@@ -145,7 +145,7 @@ function statePanel(/** @type {string} */ id, /** @type {City} */ city, /** @typ
 }
 
 function historyRow(/** @type {any} */ event, /** @type {any} */ alert, /** @type {City} */ city) {
-  const tone = event.state === "firing" ? toneOf(alert.severity) : toneOf(event.state);
+  const tone = event.state === "firing" ? toneOf(event.severity) : toneOf(event.state);
   return h(
     "li",
     { "data-tone": tone },

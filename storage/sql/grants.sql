@@ -100,7 +100,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON alatau.alert TO alatau_alerts;
 GRANT SELECT, INSERT ON alatau.alert_event TO alatau_alerts;
 GRANT SELECT, INSERT, UPDATE, DELETE ON alatau.alert_rule TO alatau_api;
 GRANT SELECT, INSERT, DELETE ON alatau.maintenance_window TO alatau_api, alatau_scoped;
-GRANT SELECT, UPDATE (state, changed_at, acknowledged_by, acknowledged_at, acknowledged_note) ON alatau.alert
+GRANT SELECT, UPDATE (state, changed_at, said_at, acknowledged_by, acknowledged_at, acknowledged_note) ON alatau.alert
     TO alatau_api, alatau_scoped;
 GRANT SELECT, INSERT ON alatau.alert_event TO alatau_api, alatau_scoped;
 GRANT SELECT (id, name) ON alatau.alert_rule TO alatau_scoped;

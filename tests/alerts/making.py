@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import zoneinfo
 from collections.abc import Sequence
 
 import asyncpg
@@ -12,10 +13,11 @@ from alerts.finding import Finding
 from alerts.states import plan
 from sensors.times import SECOND, to_microseconds
 from storage.alert_states import ActiveAlert, load_active, store_states
-from storage.alerts import AlertState, Severity
+from storage.alerts import AlertState
 from tests.api.answers import NOW
 
 MINUTE = 60 * SECOND
+ZONE = zoneinfo.ZoneInfo("Asia/Almaty")
 NOON = to_microseconds(NOW)
 PATTERN = Finding(
     fingerprint="hot:air-1",
@@ -51,7 +53,7 @@ def of_device(device: str, kind: str, district: str, metric: str) -> Finding:
 async def passed(connection: asyncpg.Connection, findings: Sequence[Finding], now: int = NOON) -> None:
     """Do what a pass does with findings."""
     async with connection.transaction():
-        made = plan(await load_active(connection, now, lock=True), findings, now)
+        made = plan(await load_active(connection, now, lock=True), findings, now, ZONE)
         await store_states(connection, made.new, made.changes, now)
 
 
@@ -66,7 +68,7 @@ class Kept:
 
     def step(self, findings: Sequence[Finding], now: int) -> None:
         """Do what a pass does."""
-        made = plan(self.active.values(), findings, now)
+        made = plan(self.active.values(), findings, now, ZONE)
         by_id = {alert.id: alert for alert in self.active.values()}
         for change in made.changes:
             alert = by_id[change.id]
@@ -75,7 +77,14 @@ class Kept:
             gone_since = None if change.gone_since is None else to_microseconds(change.gone_since)
             changes: dict[str, object] = {"state": change.state, "gone_since": gone_since}
             if change.content is not None:
-                changes |= {"since": to_microseconds(change.content.since), "changed_at": now}
+                content = change.content
+                since, severity = to_microseconds(content.since), content.severity
+                changes |= {
+                    "since": since,
+                    "severity": severity,
+                    "sentence": content.sentence,
+                    "said_at": now,
+                }
             self.active[alert.fingerprint] = dataclasses.replace(alert, **changes)  # type: ignore[arg-type]
             if change.state is AlertState.RESOLVED:
                 del self.active[alert.fingerprint]
@@ -89,12 +98,12 @@ class Kept:
                 fingerprint=new.fingerprint,
                 rule=None,
                 kind_of_rule=new.kind_of_rule,
-                severity=Severity.WARNING,
+                severity=new.content.severity,
                 state=new.state,
                 sentence=new.content.sentence,
                 value=new.content.value,
                 since=to_microseconds(new.content.since),
-                changed_at=now,
+                said_at=now,
                 gone_since=None,
                 clear=round(new.content.clear_seconds * SECOND),
                 ended=len(self.ended.get(new.fingerprint, [])),

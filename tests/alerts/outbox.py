@@ -19,7 +19,7 @@ from alerts.messages import Sender
 from alerts.webhook import WebhookOptions, Webhooks
 from sensors.destinations import PER_MINUTE, Destination, DestinationType
 from sensors.networks import parse_networks
-from storage.deliveries import Delivery, DeliveryState, list_deliveries
+from storage.delivery_list import Delivery, DeliveryState, list_deliveries
 from storage.destinations import add_destination
 from tests.alerts.samples import NOW, SECRET
 
@@ -33,8 +33,9 @@ async def change(connection: asyncpg.Connection, alert: int, state: str) -> int:
         WITH changed AS (
             UPDATE alatau.alert SET state = $2, changed_at = now(),
                    resolved_at = CASE WHEN $2 = 'resolved' THEN now() END
-            WHERE id = $1 RETURNING id, changed_at, state, value, sentence)
-        INSERT INTO alatau.alert_event (alert_id, time, state, value, sentence) SELECT * FROM changed RETURNING id
+            WHERE id = $1 RETURNING id, changed_at, state, severity, value, sentence)
+        INSERT INTO alatau.alert_event (alert_id, time, state, severity, value, sentence)
+        SELECT * FROM changed RETURNING id
         """,
         alert,
         state,

@@ -47,13 +47,15 @@ def as_json(content: Any) -> Any:
     return orjson.loads(orjson.dumps(content, option=orjson.OPT_UTC_Z))
 
 
-def message(number: int = 17, state: str = "firing", **more: Any) -> Message:
-    return Message(str(uuid.uuid4()), NOW, alert(number, state, **more))
+def message(number: int = 17, state: str = "firing", by_now: str | None = None, **more: Any) -> Message:
+    """Return the message of an alert that came to a state, and has come to another one by now."""
+    then, now = (alert(number, one, **more) for one in (state, by_now or state))
+    return Message(str(uuid.uuid4()), NOW, then, now)
 
 
 def trial() -> Message:
     """Return the message of a test."""
-    return Message(str(uuid.uuid4()), NOW, None)
+    return Message(str(uuid.uuid4()), NOW, None, None)
 
 
 def webhook(url: str, *secrets: str) -> Recipient:

@@ -107,7 +107,7 @@ def known(*fingerprints: str) -> list[ActiveAlert]:
     began = NOON - 90 * MINUTE
     made = ActiveAlert(
         id=1, fingerprint="", rule="r", kind_of_rule="threshold", severity=Severity.WARNING,
-        state=AlertState.FIRING, sentence="", value=None, since=began, changed_at=began, gone_since=None,
+        state=AlertState.FIRING, sentence="", value=None, since=began, said_at=began, gone_since=None,
         clear=0, ended=0,
     )  # fmt: skip
     return [dataclasses.replace(made, fingerprint=fingerprint) for fingerprint in fingerprints]

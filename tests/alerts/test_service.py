@@ -8,13 +8,16 @@ import dataclasses
 import datetime as dt
 import os
 import pathlib
+import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from typing import Any
 
 import asyncpg
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 
 from alerts.finding import Finding
 from alerts.options import AlertOptions
@@ -47,6 +50,7 @@ pytestmark = pytest.mark.servers
 
 PROJECT = pathlib.Path(__file__).parents[2]
 DEVICES = tuple(DeviceSpec(f"air-{n}", "air_quality", "gate") for n in range(1, 4))
+_LATE = r"not done within 0\.5 s, noticed \d+\.\d s later; its connection was dropped"
 _SHARED = ("watching", "waiting: another process has the turn")
 HIGH = Rule("high", RuleKind.THRESHOLD, {"metric": "pm2_5", "above": 150, "lasting": "PT5M"})
 
@@ -161,9 +165,27 @@ async def test_an_alert_goes_its_way_with_its_history(clean: City) -> None:
         ("acknowledged", "anna"),
         ("resolved", None),
     ]
-    assert events[-1].sentence.startswith("It is over since 12:05 UTC. It was: PM2.5 of air-1 is 163.2 µg/m³")
+    assert events[-1].sentence.startswith("It is over since 17:05. It was: PM2.5 of air-1 is 163.2 µg/m³")
     await clean.owner.remove_listener(ALERTS_CHANNEL, hear)
     assert set(heard) == {""}
+
+
+async def test_another_severity_is_a_step_of_its_history_and_another_sentence_is_not_even_a_change(
+    clean: City,
+) -> None:
+    searched, clock = Searched(), Clock()
+    service = Alerts(quick(""), finds={"anomaly": searched}, clock=clock)
+    graver = dataclasses.replace(PATTERN, severity="critical")
+    async with reading(clean.database.alerts_url) as connection:
+        for found in (PATTERN, graver, dataclasses.replace(graver, sentence="It is still so.")):
+            searched.findings = [found]
+            await service.once(connection)
+            clock.now += 6 * MINUTE
+    (alert,) = await list_alerts(clean.owner, AlertFilter())
+    assert (alert.severity, alert.sentence) == ("critical", "It is still so.")
+    assert alert.changed_at == NOW + dt.timedelta(minutes=6)
+    events = await list_alert_events(clean.owner, alert.id)
+    assert [(one.state, one.severity) for one in events] == [("firing", "warning"), ("firing", "critical")]
 
 
 async def test_what_a_search_finds_is_kept_and_what_fails_ends_nothing(clean: City) -> None:
@@ -272,6 +294,25 @@ async def test_a_database_that_is_away_is_said_and_waited_for() -> None:
         answer = await client.get("/readyz")
     assert answer.status_code == 503
     assert "secret" not in answer.text
+
+
+async def test_the_log_says_what_ended_a_pass_and_where(clean: City) -> None:
+    async def hang(connection: Connection, now: int) -> list[Finding]:
+        await connection.execute("SELECT pg_sleep(60)")
+        return []
+
+    options = dataclasses.replace(quick(clean.database.alerts_url), within_seconds=0.5)
+
+    def is_told(logs: Sequence[MutableMapping[str, Any]]) -> bool:
+        # Where the machine is slow, it may be elsewhere first.
+        failed = [log for log in logs if log["event"] == "a part failed; starting it again"]
+        assert all(re.fullmatch(_LATE, log["error"]) for log in failed), failed
+        # More than once: what was dropped keeps the turn from nobody.
+        return [log["at"] for log in failed].count("alerts.service.Alerts._find") > 1
+
+    with capture_logs() as logs:
+        async with running(Alerts(options, finds={"anomaly": hang})):
+            await until(lambda: is_told(logs))
 
 
 async def test_the_role_reads_no_secrets_and_writes_no_readings(city: City) -> None:

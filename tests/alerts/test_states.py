@@ -12,7 +12,7 @@ from alerts.finding import Finding
 from alerts.states import clear_time, plan
 from sensors.times import SECOND
 from storage.alerts import AlertState
-from tests.alerts.making import MINUTE, NOON, PATTERN, Kept
+from tests.alerts.making import MINUTE, NOON, PATTERN, ZONE, Kept
 
 PENDING, FIRING, ACKNOWLEDGED, RESOLVED = AlertState
 HOLD, CLEAR = 3 * MINUTE, 2 * MINUTE
@@ -64,20 +64,43 @@ def test_the_wait_doubles_up_to_an_hour() -> None:
 def test_what_nothing_is_known_of_stays_as_it_is() -> None:
     kept = Kept()
     kept.step([PATTERN], NOON)
-    assert plan(kept.active.values(), [], NOON + MINUTE, {"anomaly"}).changes == []
-    assert plan(kept.active.values(), [], NOON + MINUTE, {"another"}).changes[0].state is RESOLVED
+    assert plan(kept.active.values(), [], NOON + MINUTE, ZONE, {"anomaly"}).changes == []
+    assert plan(kept.active.values(), [], NOON + MINUTE, ZONE, {"another"}).changes[0].state is RESOLVED
 
 
-def test_what_it_says_is_renewed_once_a_minute_and_at_once_where_it_is_worse() -> None:
+def test_what_it_says_is_renewed_every_five_minutes_and_that_is_no_step() -> None:
     kept = Kept()
     kept.step([PATTERN], NOON)
     later = dataclasses.replace(PATTERN, sentence="another")
-    assert plan(kept.active.values(), [later], NOON + 30 * SECOND).changes == []
-    worse = dataclasses.replace(later, severity="critical")
-    assert plan(kept.active.values(), [worse], NOON + 30 * SECOND).changes[0].content is not None
-    (change,) = plan(kept.active.values(), [later], NOON + MINUTE).changes
+    assert plan(kept.active.values(), [later], NOON + 4 * MINUTE, ZONE).changes == []
+    (change,) = plan(kept.active.values(), [later], NOON + 5 * MINUTE, ZONE).changes
     assert change.content is not None
     assert change.step is None
+
+
+def test_another_severity_is_a_step_of_what_fires_or_is_acknowledged_and_of_what_is_pending_none() -> None:
+    kept = Kept()
+    kept.step([PATTERN], NOON)
+    worse, better = (dataclasses.replace(PATTERN, severity=one) for one in ("critical", "info"))
+    kept.step([worse], NOON + SECOND)
+    kept.acknowledge(PATTERN.fingerprint)
+    kept.step([better], NOON + 2 * SECOND)
+    kept.step([better], NOON + 3 * SECOND)
+    assert [state for _, state in kept.steps] == [FIRING, FIRING, ACKNOWLEDGED, ACKNOWLEDGED]
+    assert kept.active[PATTERN.fingerprint].severity == "info"
+    kept = Kept()
+    kept.step([LASTING], NOON)
+    kept.step([dataclasses.replace(LASTING, severity="critical")], NOON + SECOND)
+    assert [state for _, state in kept.steps] == [PENDING]
+    assert kept.active["f"].severity == "critical"
+
+
+def test_its_end_is_told_by_the_citys_clock_with_the_day_where_that_is_not_today() -> None:
+    kept, evening = Kept(), NOON + 6 * 60 * MINUTE  # 23:00 in Almaty
+    kept.step([dataclasses.replace(PATTERN, clear=90 * MINUTE)], evening)
+    kept.step([], evening + MINUTE)
+    (change,) = plan(kept.active.values(), [], evening + 91 * MINUTE, ZONE).changes
+    assert change.step == f"It is over since 15 January, 23:01. It was: {PATTERN.sentence}"
 
 
 @given(PASSES)

@@ -66,6 +66,7 @@ async def test_an_alert_says_all_that_is_known_of_it(client: httpx2.AsyncClient,
             {
                 "time": "2026-01-15T12:00:00Z",
                 "state": "firing",
+                "severity": "warning",
                 "value": 163.2,
                 "sentence": PATTERN.sentence,
                 "by": None,

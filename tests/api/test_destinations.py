@@ -12,7 +12,8 @@ import pytest
 from alerts.messages import load_messages
 from sensors.networks import parse_networks
 from storage.api_keys import Role, Scope, generate_key, store_key
-from storage.deliveries import Due, list_deliveries
+from storage.deliveries import Due
+from storage.delivery_list import list_deliveries
 from storage.destinations import DELIVERIES_CHANNEL
 from tests.alerts.outbox import change, raise_alert
 from tests.api.answers import problem

@@ -14,11 +14,14 @@ import httpx2
 import pytest
 
 from api.app import ApiOptions, create_app
+from api.live_alerts import AlertWatch
 from api.live_picture import News
 from api.live_ticks import Cursor, make_tick
+from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
 from sensors.statuses import Said
 from sensors.times import to_microseconds
+from storage.alerts import AlertState
 from storage.api_keys import Role, Scope, generate_key, prefix_of, revoke_key, store_key
 from storage.device_status import Heard, record_statuses
 from storage.devices import register_devices
@@ -56,6 +59,15 @@ async def write(city: City) -> Writer:
     writer = Writer(city)
     await writer("air-1", pm2_5=1.0, temperature=2.0)
     return writer
+
+
+@pytest.fixture
+async def alone(city: City) -> AsyncIterator[None]:
+    """No alerts but those of the test."""
+    clear = "TRUNCATE alatau.alert, alatau.alert_event CASCADE"
+    await city.owner.execute(clear)
+    yield
+    await city.owner.execute(clear)
 
 
 async def test_what_is_new_of_a_device_is_told(station: Station, write: Writer) -> None:
@@ -203,6 +215,7 @@ async def test_a_device_that_falls_silent_and_comes_back_is_told(station_of: Sta
     await write("air-1", pm2_5=1.0, temperature=2.0)
 
 
+@pytest.mark.usefixtures("alone")
 async def test_each_change_of_an_alert_is_told_to_who_may_see_it(
     station: Station, city: City, scoped: dict[str, str]
 ) -> None:
@@ -229,6 +242,36 @@ async def test_each_change_of_an_alert_is_told_to_who_may_see_it(
             missed = await again.event()
         assert missed is not None
         assert [alert["device"] for alert in missed.data["alerts"]] == ["sim-1"]
+
+
+@pytest.mark.usefixtures("alone")
+async def test_what_is_only_said_anew_is_told_and_has_not_changed(station: Station, city: City) -> None:
+    async with station.listen(events="alerts") as listener:
+        await passed(city.owner, [PATTERN])
+        raised = await listener.alert()
+        # Not after a minute, but after some.
+        for minutes in (1, 5):
+            said = dataclasses.replace(PATTERN, sentence=f"It is so for {minutes} minutes.")
+            await passed(city.owner, [said], NOON + minutes * MINUTE)
+        renewed = await listener.alert()
+        assert renewed == {**raised, "sentence": "It is so for 5 minutes."}
+        await passed(city.owner, [dataclasses.replace(said, severity="critical")], NOON + 5 * MINUTE)
+        graver = await listener.alert()
+        assert (graver["severity"], graver["changed_at"]) == ("critical", "2026-01-15T12:05:00Z")
+        await passed(city.owner, [], NOON + 60 * MINUTE)
+        assert (await listener.alert())["state"] == "resolved"
+
+
+@pytest.mark.usefixtures("alone")
+async def test_what_was_told_of_alerts_is_not_read_again(city: City, catalogue: Catalogue) -> None:
+    watch = AlertWatch()
+    await passed(city.owner, [PATTERN])
+    said = await watch.read(city.owner, NOW)
+    told = watch.take(said, catalogue, None)
+    assert [one.content["id"] for one in told] == [str(number) for number in said.alerts]
+    assert (await watch.read(city.owner, NOW)).alerts == {}
+    await passed(city.owner, [])
+    assert {one.state for one in (await watch.read(city.owner, NOW)).alerts.values()} == {AlertState.RESOLVED}
 
 
 async def test_who_comes_again_is_told_what_it_missed_and_nothing_else_in_any_process(

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from alerts.delivery import DeliveryOptions
-from storage.deliveries import DeliveryState, list_deliveries
+from storage.delivery_list import DeliveryState, list_deliveries
 from tests.alerts.outbox import Outbox, add_hook, raise_alert
 from tests.alerts.receivers import hook
 from tests.cli.command import Alatau

@@ -62,8 +62,8 @@ async def raise_alert(town: Town, device: str) -> int:
     )
     await town.city.owner.execute(
         """
-        INSERT INTO alatau.alert_event (alert_id, time, state, value, sentence)
-        VALUES ($1, now(), 'firing', 163.0, 'PM2.5 is 163')
+        INSERT INTO alatau.alert_event (alert_id, time, state, severity, value, sentence)
+        VALUES ($1, now(), 'firing', 'critical', 163.0, 'PM2.5 is 163')
         """,
         number,
     )

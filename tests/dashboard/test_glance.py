@@ -18,7 +18,7 @@ from sensors.catalogue import Catalogue
 from sensors.fleet import plan_fleet
 from storage.alert_states import load_active, store_states
 from storage.devices import register_devices
-from tests.alerts.making import of_device
+from tests.alerts.making import ZONE, of_device
 from tests.api.people import PASSWORD
 from tests.dashboard.city import DEVICES, Town
 from tests.dashboard.conftest import Visitor
@@ -63,7 +63,7 @@ async def raise_alerts(town: Town, findings: list[Finding]) -> None:
     now = int(time.time() * 1_000_000)
     owner = town.city.owner
     async with owner.transaction():
-        made = plan(await load_active(owner, now, lock=True), findings, now)
+        made = plan(await load_active(owner, now, lock=True), findings, now, ZONE)
         await store_states(owner, made.new, made.changes, now)
 
 
