@@ -2,103 +2,98 @@
 
 from __future__ import annotations
 
-import zoneinfo
-from collections.abc import Mapping
-
+from alerts import phrases
 from alerts.anomaly_findings import Anomaly
-from alerts.words import clock, number, quantity, span
+from alerts.phrases import phrase
 from sensors.kinds import Behaviour, Metric
+from sensors.messages import Argument, Number, Phrase
 
-_TITLES = {
-    "stuck": "{metric} stands still",
-    "spike": "{metric} leapt once",
-    "departure": "{metric} is far from its neighbours",
-    "drift": "{metric} drifts away from its neighbours",
-    "silence": "Silent",
-    "event": "{metric} is unusual everywhere",
-}
+_TITLES = {"stuck": "frozen", "event": "unusual"}
 
 
-def title_of(anomaly: Anomaly, places: Mapping[str, str]) -> str:
-    """Return a few words; ``places`` are titles of districts by name."""
-    what = _TITLES[anomaly.pattern].format(metric=anomaly.metric.title if anomaly.metric else "")
-    if anomaly.device is None and anomaly.pattern == "silence":
-        what = "Most devices are silent" if anomaly.kind is None else f"Most of {anomaly.kind} is silent"
-    elif anomaly.pattern == "event" and not anomaly.is_of_city and anomaly.metric:
-        what = f"{anomaly.metric.title} is unusual"
-    return f"{what}: {anomaly.device or _place(anomaly, places)}"
+def title_of(anomaly: Anomaly) -> Phrase:
+    """Return a few words."""
+    where = phrases.device(anomaly.device) if anomaly.device else _place(anomaly)
+    if anomaly.metric is not None:
+        key = _TITLES.get(anomaly.pattern, anomaly.pattern)
+        return phrase(f"title.{key}", metric=phrases.metric(anomaly.metric), where=where)
+    if anomaly.device:
+        return phrase("title.silent", where=where)
+    if anomaly.kind is None:
+        return phrase("title.crowd_silent", where=where)
+    return phrase("title.kind_silent", kind=phrases.kind(anomaly.kind), where=where)
 
 
-def sentence_of(
-    anomaly: Anomaly, now: int, zone: zoneinfo.ZoneInfo, places: Mapping[str, str], times: int | None
-) -> str:
+def sentence_of(anomaly: Anomaly, now: int, times: int | None) -> list[Phrase]:
     """Return the whole explanation. ``times`` is how often it was so within 30 days before, if that is known."""
-    parts = [_what(anomaly, now, zone, places), _neighbours(anomaly, places)]
+    said = [*_what(anomaly, now), _neighbours(anomaly)]
     if anomaly.also:
-        parts.append(f"The same is true of {_listed(anomaly.also)}.")
+        said.append(phrase("text.also", metrics=phrases.metrics(anomaly.also)))
     if times:
-        parts.append(f"It was so {times} {'time' if times == 1 else 'times'} in the 30 days before.")
-    return " ".join(part for part in parts if part)
+        said.append(phrase("text.times", n=phrases.count(times)))
+    return said
 
 
-def _what(anomaly: Anomaly, now: int, zone: zoneinfo.ZoneInfo, places: Mapping[str, str]) -> str:
-    since = f"since {clock(anomaly.since, now, zone)}"
+def _what(anomaly: Anomaly, now: int) -> list[Phrase]:
+    since, span = phrases.time(anomaly.since), phrases.span(now - anomaly.since)
     if anomaly.pattern == "silence":
-        waited = span(now - anomaly.since)
         if anomaly.device:
-            return f"{anomaly.device} has sent nothing {since}, for {waited}."
-        of_kind = f"{anomaly.kind} devices" if anomaly.kind else "devices"
-        where = _place(anomaly, places)
-        return f"{anomaly.unusual} of {anomaly.neighbours} {of_kind} of {where} have sent nothing {since}."
+            return [phrase("text.silent", device=phrases.device(anomaly.device), since=since, span=span)]
+        return [_crowd(anomaly, since=since)]
     metric = anomaly.metric
     if metric is None or anomaly.value is None:
         raise ValueError(f"a {anomaly.pattern} is of a metric and has a value")
-    value = _quantity(anomaly.value, metric)
-    usual = f"usual is {_band(anomaly, metric)}"
-    if anomaly.pattern == "stuck":
-        return f"{anomaly.device} says exactly {value} for {metric.title} {since}; now {usual}."
-    if anomaly.pattern == "spike":
-        return f"One reading of {metric.title} from {anomaly.device} was {value}; {usual}."
-    if anomaly.pattern == "drift":
-        return (
-            f"{metric.title} of {anomaly.device} has moved away slowly, {since} beyond what is usual: "
-            f"{value} on average, {usual}."
-        )
-    if anomaly.pattern == "event":
-        where = _place(anomaly, places)
-        return f"{metric.title} of {where} is {value} in the middle {since}; {usual}."
-    return f"{metric.title} of {anomaly.device} is {value} {since}; {usual}."
-
-
-def _neighbours(anomaly: Anomaly, places: Mapping[str, str]) -> str:
-    count, unusual = anomaly.neighbours, anomaly.unusual
+    said: dict[str, Argument] = {
+        "metric": phrases.metric(metric),
+        "value": _quantity(anomaly.value, metric),
+        "since": since,
+    }
     if anomaly.device is None:
-        if anomaly.pattern == "silence":
-            return "One cause is likely: power, the network, or the way to us."
-        return f"{unusual} of {count} {anomaly.kind} devices show it, so it is no fault of one sensor."
-    if not count:
-        return "There are no neighbours of its kind to compare it with."
-    devices = f"{count} other {anomaly.kind} devices"
-    if not unusual:
-        return f"None of {devices} shows the like, so it is likely the sensor's own fault."
-    return f"{unusual} of {devices} {'is' if unusual == 1 else 'are'} unusual as well."
+        what = phrase("text.event", place=_place(anomaly), **said)
+    else:
+        said["device"] = phrases.device(anomaly.device)
+        if anomaly.pattern == "stuck":
+            what = phrase("text.frozen", span=span, **said)
+        elif anomaly.pattern == "spike":
+            del said["since"]  # it is over already
+            what = phrase("text.spike", **said)
+        else:
+            what = phrase(f"text.{anomaly.pattern}", **said)
+    return [what, _usual(anomaly, metric)]
 
 
-def _quantity(value: float, metric: Metric) -> str:
-    return quantity(value, metric) + ("/h" if metric.behaviour is Behaviour.COUNTER else "")
+def _crowd(anomaly: Anomaly, **since: Argument) -> Phrase:
+    counts = {"n": phrases.count(anomaly.unusual), "all": phrases.count(anomaly.neighbours)}
+    place = _place(anomaly)
+    if anomaly.kind is None:
+        return phrase("text.crowd_silent", place=place, **counts, **since)
+    return phrase("text.kind_silent", kind=phrases.kind(anomaly.kind), place=place, **counts, **since)
 
 
-def _band(anomaly: Anomaly, metric: Metric) -> str:
+def _usual(anomaly: Anomaly, metric: Metric) -> Phrase:
     if anomaly.low is None or anomaly.high is None:
-        return "not known"
-    return f"{number(anomaly.low, metric)} to {_quantity(anomaly.high, metric)}"
+        return phrase("text.usual_unknown")
+    return phrase("text.usual", low=phrases.bare(anomaly.low, metric), high=_quantity(anomaly.high, metric))
 
 
-def _place(anomaly: Anomaly, places: Mapping[str, str]) -> str:
-    if anomaly.is_of_city or anomaly.district is None:
-        return "the whole city"
-    return places.get(anomaly.district, anomaly.district)
+def _neighbours(anomaly: Anomaly) -> Phrase:
+    count, unusual = phrases.count(anomaly.neighbours), phrases.count(anomaly.unusual)
+    if anomaly.device is None and anomaly.pattern == "silence":
+        return phrase("text.one_cause")
+    if not anomaly.neighbours:
+        return phrase("text.no_neighbours")
+    kind = phrases.kind(anomaly.kind or "")
+    if anomaly.device is None:
+        return phrase("text.event_neighbours", n=unusual, all=count, kind=kind)
+    if not anomaly.unusual:
+        return phrase("text.usual_neighbours", n=count, kind=kind)
+    return phrase("text.unusual_neighbours", n=unusual, all=count, kind=kind)
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _quantity(value: float, metric: Metric) -> Number:
+    of = phrases.hourly if metric.behaviour is Behaviour.COUNTER else phrases.quantity
+    return of(value, metric)
+
+
+def _place(anomaly: Anomaly) -> Argument:
+    return phrases.district(None if anomaly.is_of_city else anomaly.district)

@@ -212,7 +212,7 @@ class Deliveries:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             due = await load_due(connection, recipient.number, limit)
-            messages = await load_messages(connection, due)
+            messages = await load_messages(connection, due, recipient.destination.language)
         at_once = sender.at_once if sender else limit
         for first in range(0, len(due), at_once):
             part = slice(first, first + at_once)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from sensors.messages import AlertMessage
 from storage.kinds import Connection
 
 
@@ -13,11 +14,11 @@ from storage.kinds import Connection
 class Finding:
     """One thing that holds now. Two with the same fingerprint are the same thing, seen at two times.
 
-    ``sentence`` says value, limit or band, and since when, in plain English; ``low`` and ``high`` bound what was
-    expected, in the metric's unit, None where it has no such bound; ``since`` is in µs since 1970, UTC.
-    ``hold`` is how long it must go on until it counts, ``clear`` how long it must be gone until it is over, both in µs.
-    Where ``begins`` is false, it keeps up an alert that there is and raises none: between the two limits of a
-    hysteresis, or while something is being maintained.
+    ``sentence`` says value, limit or band, and since when, in plain English, ``message`` the same in every
+    language; ``low`` and ``high`` bound what was expected, in the metric's unit, None where it has no such
+    bound; ``since`` is in µs since 1970, UTC. ``hold`` is how long it must go on until it counts, ``clear`` how
+    long it must be gone until it is over, both in µs. Where ``begins`` is false, it keeps up an alert that
+    there is and raises none: between the two limits of a hysteresis, or while something is being maintained.
     """
 
     fingerprint: str
@@ -38,6 +39,7 @@ class Finding:
     hold: int = 0
     clear: int = 0
     begins: bool = True
+    message: AlertMessage | None = None
 
 
 class NotYetError(Exception):

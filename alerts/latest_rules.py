@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from alerts import phrases
+from alerts.phrases import phrase, quantity
 from alerts.scene import Report, Scene, beyond, metric_of
-from alerts.words import number, quantity, span
 from sensors.rules import Aggregate, Limited, Ratio, Silence, Threshold
 from sensors.times import from_microseconds, parse_duration
 from storage.alert_inputs import Floats, Ints
@@ -22,7 +23,6 @@ _COMBINED: dict[str, Callable[[Floats], float]] = {
     "max": lambda values: float(values.max()),
     "sum": lambda values: float(values.sum()),
 }
-_WORDS = {"avg": "mean", "median": "median", "min": "least", "max": "greatest", "sum": "sum"}
 
 
 def threshold(report: Report, definition: Threshold) -> None:
@@ -32,12 +32,21 @@ def threshold(report: Report, definition: Threshold) -> None:
     values, times = scene.fleet.latest(definition.metric)
     side = _side(definition)
     for place, value, begins, since in _cases(report, definition, places, values[places], times[places]):
-        device, metric = scene.fleet.device[place], report.metric(definition.metric, place)
+        device, metric = phrases.device(scene.fleet.device[place]), report.metric(definition.metric, place)
+        name, limit = phrases.metric(metric), quantity(definition.limit, metric)
         report.add(
             report.about(place),
-            f"{metric.title} {side} {quantity(definition.limit, metric)}: {device}",
-            f"{metric.title} of {device} is {quantity(value, metric)}, {side} the limit of "
-            f"{quantity(definition.limit, metric)}, since {scene.clock(since)}.",
+            phrase(f"title.{side}", metric=name, limit=limit, where=device),
+            [
+                phrase(
+                    f"text.{side}",
+                    metric=name,
+                    device=device,
+                    value=quantity(value, metric),
+                    limit=limit,
+                    since=phrases.time(since),
+                )
+            ],
             since,
             place=place,
             metric=metric.name,
@@ -61,13 +70,22 @@ def ratio(report: Report, definition: Ratio) -> None:
     for place, value, begins, since in _cases(
         report, definition, places, values, np.minimum(over_at, under_at)
     ):
-        device = scene.fleet.device[place]
+        device = phrases.device(scene.fleet.device[place])
         top, bottom = (report.metric(name, place) for name in (definition.metric, definition.to))
+        names = {"metric": phrases.metric(top), "other": phrases.metric(bottom)}
         report.add(
             report.about(place),
-            f"{top.title} against {bottom.title}: {device}",
-            f"{top.title} of {device} is {value:.3g} times its {bottom.title}, {side} the limit of "
-            f"{definition.limit:g}, since {scene.clock(since)}.",
+            phrase("title.ratio", where=device, **names),
+            [
+                phrase(
+                    f"text.ratio_{side}",
+                    device=device,
+                    value=phrases.figure(value, 3),
+                    limit=phrases.figure(definition.limit),
+                    since=phrases.time(since),
+                    **names,
+                )
+            ],
             since,
             place=place,
             metric=top.name,
@@ -116,12 +134,26 @@ def aggregate(report: Report, definition: Aggregate) -> None:
             if not (hit or (kept and report.is_known(fingerprint))):
                 continue
             since = scene.since(fingerprint, int(times[group].max()))
-            word, where = _WORDS[definition.of], place_of(scene, district)
+            where, name, limit = (
+                phrases.district(district),
+                phrases.metric(metric),
+                quantity(definition.limit, metric),
+            )
             report.add(
                 fingerprint,
-                f"{metric.title} {_side(definition)} {quantity(definition.limit, metric)}: {where}",
-                f"The {word} of {metric.title} in {where} is {quantity(value, metric)}, over {len(group)} devices, "
-                f"{_side(definition)} the limit of {quantity(definition.limit, metric)}, since {scene.clock(since)}.",
+                phrase(f"title.{_side(definition)}", metric=name, limit=limit, where=where),
+                [
+                    phrase(
+                        f"text.together_{_side(definition)}",
+                        aggregate=phrases.aggregate(definition.of),
+                        metric=name,
+                        place=where,
+                        value=quantity(value, metric),
+                        n=phrases.count(len(group)),
+                        limit=limit,
+                        since=phrases.time(since),
+                    )
+                ],
                 since,
                 kind=kind.name,
                 district=district,
@@ -131,17 +163,9 @@ def aggregate(report: Report, definition: Aggregate) -> None:
                 high=definition.above,
                 begins=hit,
                 devices=len(group),
-                least=number(float(values[group].min()), metric),
-                greatest=number(float(values[group].max()), metric),
+                least=phrases.bare(float(values[group].min()), metric)["value"],
+                greatest=phrases.bare(float(values[group].max()), metric)["value"],
             )
-
-
-def place_of(scene: Scene, district: str | None) -> str:
-    """Return what people call a district, or the city."""
-    if district is None:
-        return "the whole city"
-    known = scene.catalogue.district_of.get(district)
-    return known.title if known else district
 
 
 def _groups(scene: Scene, definition: Aggregate, places: Ints) -> dict[str | None, Ints]:
@@ -185,20 +209,18 @@ def silence(report: Report, definition: Silence) -> None:
 
 def _report_silent(report: Report, place: int, *, begins: bool) -> None:
     scene, fleet = report.scene, report.scene.fleet
-    device, seen, offline = fleet.device[place], int(fleet.seen[place]), int(fleet.offline[place])
-    every = f"a reading is expected every {span(fleet.interval[place])}"
-    if offline:
-        title, since = f"Offline: {device}", scene.since(report.about(place), offline)
-        sentence = (
-            f"{device} went offline at {scene.clock(offline)}, said by its last will or by itself, and has sent "
-            f"nothing since {scene.clock(seen)}; {every}."
-        )
-    else:
-        title, since = f"Silent: {device}", seen
-        sentence = (
-            f"{device} has sent nothing since {scene.clock(seen)}, for {span(scene.now - seen)}; {every}."
-        )
-    said: dict[str, Any] = {"offline_since": from_microseconds(offline).isoformat()} if offline else {}
+    device, since = phrases.device(fleet.device[place]), int(fleet.seen[place])
+    title = phrase("title.silent", where=device)
+    sentence = [
+        phrase("text.silent", device=device, since=phrases.time(since), span=phrases.span(scene.now - since)),
+        phrase("text.expected_every", span=phrases.span(fleet.interval[place])),
+    ]
+    said: dict[str, Any] = {}
+    if offline := int(fleet.offline[place]):
+        title = phrase("title.offline", where=device)
+        sentence.insert(0, phrase("text.offline", device=device, time=phrases.time(offline)))
+        since = scene.since(report.about(place), offline)
+        said = {"offline_since": from_microseconds(offline).isoformat()}
     report.add(
         report.about(place),
         title,
@@ -212,15 +234,22 @@ def _report_silent(report: Report, place: int, *, begins: bool) -> None:
 
 
 def _report_crowd(report: Report, district: str | None, count: int, silent: Ints) -> None:
-    scene, fleet = report.scene, report.scene.fleet
-    where, since = place_of(scene, district), int(fleet.seen[silent].max())
-    offline = int((fleet.offline[silent] > 0).sum())
-    said = f"; offline by their last wills: {offline}" if offline else ""
+    fleet, where = report.scene.fleet, phrases.district(district)
+    since, offline = int(fleet.seen[silent].max()), int((fleet.offline[silent] > 0).sum())
     report.add(
         f"{report.rule.name}/{district or 'city'}",
-        f"Most devices are silent: {where}",
-        f"{len(silent)} of {count} devices of {where} have sent nothing since {scene.clock(since)}{said}. One cause is "
-        "likely: power, the network, or the way to the broker.",
+        phrase("title.crowd_silent", where=where),
+        [
+            phrase(
+                "text.crowd_silent",
+                n=phrases.count(len(silent)),
+                all=phrases.count(count),
+                place=where,
+                since=phrases.time(since),
+            ),
+            *([phrase("text.crowd_offline", all=phrases.count(offline))] if offline else []),
+            phrase("text.one_cause"),
+        ],
         since,
         district=district,
         silent=len(silent),

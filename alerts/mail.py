@@ -13,12 +13,14 @@ import re
 import smtplib
 import ssl
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.message import EmailMessage
 from typing import Any, Self
 
 from alerts.messages import TEST, DeliveryError, Message
+from alerts.speech import text
 from sensors.errors import AlatauError
+from sensors.messages import Language
 from storage.deliveries import Recipient
 
 _PORTS = {"smtp": 587, "smtps": 465}
@@ -179,13 +181,21 @@ def _began(alert: Any) -> str:
 
 
 def _subject(messages: Sequence[Message]) -> str:
+    language = messages[0].language
     if len(messages) > 1:
         counts = collections.Counter(message.type.rpartition(".")[2] for message in messages)
-        states = ", ".join(f"{count} {state}" for state, count in counts.items())
-        return f"[Alatau] {len(messages)} changes of alerts: {states}"
+        states = ", ".join(
+            text(language, "mail.states", count, state=text(language, f"mail.state.{state}"))
+            for state, count in counts.items()
+        )
+        return f"[Alatau] {text(language, 'mail.changes', len(messages), states=states)}"
     if (alert := messages[0].alert) is None:
-        return "[Alatau] a test"
-    return f"[Alatau] {alert['state']}, {alert['severity']}: {alert['title']}"
+        return f"[Alatau] {text(language, 'mail.state.test')}"
+    return f"[Alatau] {_how(alert, language)}: {alert['title']}"
+
+
+def _how(alert: Mapping[str, Any], language: Language) -> str:
+    return ", ".join(text(language, f"mail.{name}.{alert[name]}") for name in ("state", "severity"))
 
 
 def _body(messages: Sequence[Message]) -> str:
@@ -193,30 +203,37 @@ def _body(messages: Sequence[Message]) -> str:
         return _whole(messages[0])
     lines = [_short(message) for message in messages[:_LINES]]
     if (more := len(messages) - _LINES) > 0:
-        lines.append(f"and {more} more; GET /api/v1/alerts lists them")
+        lines.append(text(messages[0].language, "mail.more", more))
     return "\n".join(lines) + "\n"
 
 
 def _short(message: Message) -> str:
     if message.type == TEST or message.alert is None:
-        return "a test"
+        return text(message.language, "mail.state.test")
     alert = message.alert
-    return _line(f"{alert['state']}, {alert['severity']}: {alert['title']}. {alert['sentence']}")
+    return _line(f"{_how(alert, message.language)}: {alert['title']}. {alert['sentence']}")
 
 
 def _whole(message: Message) -> str:
     if (alert := message.alert) is None:
-        return "This is a test of where alerts are delivered to.\n"
+        return text(message.language, "mail.test") + "\n"
+    language = message.language
     facts = {
-        "State": f"{alert['state']}, {alert['severity']}",
-        "Since": f"{alert['since']:%Y-%m-%d %H:%M} UTC",
-        "Device": alert["device"],
-        "Kind": alert["kind"],
-        "District": alert["district"],
-        "Rule": alert["rule"],
-        "Alert": alert["id"],
+        "state": _how(alert, language),
+        "since": f"{alert['since']:%Y-%m-%d %H:%M} UTC",
+        "device": alert["device"],
+        "kind": alert["kind"],
+        "district": alert["district"],
+        "rule": alert["rule"],
+        "alert": alert["id"],
     }
-    told = [f"{name + ':':10}{_line(str(value))}" for name, value in facts.items() if value is not None]
+    names = {fact: text(language, f"mail.fact.{fact}") for fact in facts}
+    width = max(map(len, names.values())) + 2
+    told = [
+        f"{names[fact] + ':':{width}}{_line(str(value))}"
+        for fact, value in facts.items()
+        if value is not None
+    ]
     return "\n".join([_line(alert["sentence"]), "", *told]) + "\n"
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import zoneinfo
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
 
+from alerts.speech import Speech
+from sensors.catalogue import Catalogue
 from sensors.errors import AlatauError
+from sensors.messages import Language
+from sensors.times import to_microseconds
 from storage.alert_shape import alert_shape
+from storage.alerts import StoredAlert
 from storage.catalogue import load_catalogue
 from storage.deliveries import Due, Recipient, load_told
 from storage.kinds import Connection
@@ -21,8 +27,8 @@ TEST = "test"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Message:
-    """A message; ``alert`` is as ``GET /api/v1/alerts`` has it, as of the event, ``current`` as it is now; in a
-    test there is none.
+    """A message; ``alert`` is as ``GET /api/v1/alerts`` has it, as of the event, ``current`` as it is now; in a test
+    there is none. Their titles and sentences are in ``language``.
 
     ``id`` is the same however often it is sent: who gets one twice tells by it.
     """
@@ -31,6 +37,7 @@ class Message:
     time: dt.datetime
     alert: Mapping[str, Any] | None
     current: Mapping[str, Any] | None
+    language: Language = Language.ENGLISH
 
     @property
     def type(self) -> str:
@@ -81,7 +88,9 @@ class Sender(Protocol):
         ...
 
 
-async def load_messages(connection: Connection, due: Sequence[Due]) -> list[Message]:
+async def load_messages(
+    connection: Connection, due: Sequence[Due], language: Language = Language.ENGLISH
+) -> list[Message]:
     """Return the messages of deliveries. Within the snapshot that these were loaded from."""
     events = [one.event_id for one in due if one.event_id is not None]
     alerts = await load_told(connection, events)
@@ -90,10 +99,20 @@ async def load_messages(connection: Connection, due: Sequence[Due]) -> list[Mess
 
     def message(one: Due) -> Message:
         if one.event_id is None:
-            return Message(one.message_id, one.created_at, None, None)
-        then, now = alerts[one.event_id]
-        return Message(
-            one.message_id, then.changed_at, alert_shape(then, catalogue), alert_shape(now, catalogue)
-        )
+            return Message(one.message_id, one.created_at, None, None, language)
+        told = alerts[one.event_id]
+        then, now = (shape_in(language, alert, catalogue) for alert in told)
+        return Message(one.message_id, told.then.changed_at, then, now, language)
 
     return [message(one) for one in due]
+
+
+def shape_in(language: Language, alert: StoredAlert, catalogue: Catalogue | None) -> dict[str, Any]:
+    """Return the members of an alert, with title and sentence in a language, if it has them in it, else in English."""
+    shape = alert_shape(alert, catalogue)
+    if language is Language.ENGLISH or alert.message is None or catalogue is None:
+        return shape
+    zone = zoneinfo.ZoneInfo(catalogue.city.timezone)
+    speech = Speech(to_microseconds(alert.changed_at), zone, catalogue, language)
+    title, sentence = alert.message["title"], alert.message["sentence"]
+    return shape | {"title": speech.say(title), "sentence": speech.say(*sentence)}

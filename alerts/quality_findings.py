@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import zoneinfo
-
 from alerts.finding import Finding
 from alerts.quality_changes import Change
 from alerts.quality_sentences import sentence_of, title_of
+from alerts.speech import Speech
 from sensors.times import SECOND, format_timestamp
 
 _CLEAR = 1800 * SECOND
@@ -19,10 +18,9 @@ def fingerprint_of_change(change: Change) -> str:
     return f"quality/{change.pattern}/{change.district or 'city'}/{change.kind or 'all'}"
 
 
-def finding_of_change(
-    change: Change, fingerprint: str, now: int, zone: zoneinfo.ZoneInfo, titles: dict[str, str], times: int
-) -> Finding:
+def finding_of_change(change: Change, fingerprint: str, english: Speech, times: int) -> Finding:
     """Return a change with its explanation; ``times`` is how often it was so within 30 days before."""
+    title, sentence = title_of(change), sentence_of(change, times)
     neighbours = {"count": change.neighbours, "unusual": change.unusual} if change.neighbours else None
     evidence: dict[str, object] = {
         "pattern": change.pattern,
@@ -45,8 +43,9 @@ def finding_of_change(
         rule=None,
         kind_of_rule="quality",
         severity="warning",
-        title=title_of(change, titles),
-        sentence=sentence_of(change, now, zone, titles, times),
+        title=english.say(title),
+        sentence=english.say(*sentence),
+        message={"title": title, "sentence": sentence},
         device=change.device,
         kind=change.kind,
         district=change.district,

@@ -2,63 +2,53 @@
 
 from __future__ import annotations
 
-import zoneinfo
-from collections.abc import Mapping
-
+from alerts import phrases
+from alerts.phrases import phrase
 from alerts.quality_changes import Change
-from alerts.words import clock
-
-_TITLES = {"completeness": "Fewer readings arrive", "refused": "Readings are refused"}
+from sensors.messages import Argument, Phrase
 
 
-def title_of(change: Change, places: Mapping[str, str]) -> str:
-    """Return a few words; ``places`` are titles of districts by name."""
-    return f"{_TITLES[change.pattern]}: {change.device or _place(change, places)}"
+def title_of(change: Change) -> Phrase:
+    """Return a few words."""
+    where = phrases.device(change.device) if change.device else phrases.district(change.district)
+    return phrase(f"title.{change.pattern}", where=where)
 
 
-def sentence_of(
-    change: Change, now: int, zone: zoneinfo.ZoneInfo, places: Mapping[str, str], times: int
-) -> str:
+def sentence_of(change: Change, times: int) -> list[Phrase]:
     """Return the whole explanation; ``times`` is how often it was so within 30 days before."""
-    parts = [_what(change, clock(change.since, now, zone), places), _others(change)]
+    said = [_what(change)]
+    if change.device and change.pattern == "refused" and change.reasons:
+        said.append(phrase("text.mostly", reason=phrases.reason(next(iter(change.reasons)))))
+    said.append(_others(change))
     if times:
-        parts.append(f"It was so {times} {'time' if times == 1 else 'times'} in the 30 days before.")
-    return " ".join(part for part in parts if part)
+        said.append(phrase("text.times", n=phrases.count(times)))
+    return said
 
 
-def _what(change: Change, since: str, places: Mapping[str, str]) -> str:
-    share, usual = percent(change.share), percent(change.usual)
+def _what(change: Change) -> Phrase:
+    how: dict[str, Argument] = {
+        "share": phrases.share(change.share),
+        "usual": phrases.share(change.usual),
+        "since": phrases.time(change.since),
+    }
+    if change.device is not None:
+        return phrase(f"text.{change.pattern}", device=phrases.device(change.device), **how)
+    how |= {
+        "n": phrases.count(change.unusual),
+        "all": phrases.count(change.neighbours),
+        "place": phrases.district(change.district),
+    }
+    if change.kind is None:
+        return phrase(f"text.{change.pattern}_many", **how)
+    return phrase(f"text.{change.pattern}_kind", kind=phrases.kind(change.kind), **how)
+
+
+def _others(change: Change) -> Phrase:
+    count, unusual, kind = change.neighbours, change.unusual, phrases.kind(change.kind or "")
     if change.device is None:
-        devices = f"{change.kind} devices" if change.kind else "devices"
-        who = f"{change.unusual} of {change.neighbours} {devices} of {_place(change, places)}"
-        if change.pattern == "refused":
-            return f"Of what {who} send {share} is refused since {since}, {usual} in the weeks before."
-        return f"{who} deliver {share} of their expected readings since {since}, {usual} in the weeks before."
-    if change.pattern == "refused":
-        mostly = f", mostly as {next(iter(change.reasons))}" if change.reasons else ""
-        return f"Of what {change.device} sends {share} is refused since {since}{mostly}; {usual} in the weeks before."
-    return f"{change.device} delivers {share} of its expected readings since {since}, {usual} in the weeks before."
-
-
-def _others(change: Change) -> str:
-    if change.device is None:
-        if change.pattern == "refused":
-            return "One cause is likely: new firmware, or their clocks."
-        return "One cause is likely: the network, or the way to us."
-    if not change.neighbours:
-        return "There are no neighbours of its kind to compare it with."
-    devices = f"{change.neighbours} other {change.kind} devices"
-    if not change.unusual:
-        return f"None of {devices} shows the like, so it is likely its own fault."
-    return f"{change.unusual} of {devices} {'does' if change.unusual == 1 else 'do'} too."
-
-
-def percent(share: float) -> str:
-    """Return a share as people say it."""
-    return f"{100 * share:.0f} %"
-
-
-def _place(change: Change, places: Mapping[str, str]) -> str:
-    if change.district is None:
-        return "the whole city"
-    return places.get(change.district, change.district)
+        return phrase(f"text.cause_{change.pattern}")
+    if not count:
+        return phrase("text.no_neighbours")
+    if not unusual:
+        return phrase("text.usual_neighbours", n=phrases.count(count), kind=kind)
+    return phrase("text.unusual_neighbours", n=phrases.count(unusual), all=phrases.count(count), kind=kind)

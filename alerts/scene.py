@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from alerts.finding import Finding
-from alerts.words import clock
+from alerts.speech import Speech
 from sensors.catalogue import Catalogue
 from sensors.kinds import Kind, Metric
+from sensors.messages import Phrase
 from sensors.rules import Definition, Limited, OfMetric, Rule
 from sensors.times import DAY, SECOND, parse_duration
 from storage.alert_inputs import Fleet, Floats, Ints
@@ -35,10 +36,6 @@ class Scene:
     def zone(self) -> zoneinfo.ZoneInfo:
         """The city's zone."""
         return zoneinfo.ZoneInfo(self.catalogue.city.timezone)
-
-    def clock(self, time: int) -> str:
-        """Return a time as people say it."""
-        return clock(time, self.now, self.zone)
 
     def since(self, fingerprint: str, time: int) -> int:
         """Return since when something holds, that was first seen at ``time``."""
@@ -97,8 +94,8 @@ class Report:
     def add(
         self,
         fingerprint: str,
-        title: str,
-        sentence: str,
+        title: Phrase,
+        sentence: Sequence[Phrase],
         since: int,
         *,
         place: int | None = None,
@@ -113,6 +110,7 @@ class Report:
     ) -> None:
         """Add what holds of a device, by its place, or of a kind and a district."""
         fleet, definition = self.scene.fleet, self.definition
+        english = Speech(self.scene.now, self.scene.zone, self.scene.catalogue)
         if place is not None:
             kind, district = str(fleet.kind[place]), str(fleet.district[place])
         self.findings.append(
@@ -121,8 +119,9 @@ class Report:
                 rule=self.rule.name,
                 kind_of_rule=self.rule.kind.value,
                 severity=self.rule.severity,
-                title=title,
-                sentence=sentence,
+                title=english.say(title),
+                sentence=english.say(*sentence),
+                message={"title": title, "sentence": list(sentence)},
                 device=None if place is None else str(fleet.device[place]),
                 kind=kind,
                 district=district,

@@ -15,8 +15,10 @@ import math
 import zoneinfo
 from collections.abc import Collection, Iterable, Mapping
 
+from alerts import phrases
 from alerts.finding import Finding
-from alerts.words import clock
+from alerts.speech import Speech
+from sensors.messages import AlertMessage
 from sensors.times import SECOND, from_microseconds
 from storage.alert_states import ActiveAlert, AlertChange, AlertContent, NewAlert
 from storage.alerts import AlertState, Severity
@@ -102,6 +104,7 @@ def _content(finding: Finding, since: int) -> AlertContent:
         high=finding.high,
         evidence=finding.evidence,
         clear_seconds=finding.clear / SECOND,
+        message=finding.message,
     )
 
 
@@ -120,6 +123,7 @@ def _go_on(alert: ActiveAlert, finding: Finding, now: int) -> AlertChange | None
         None,
         _content(finding, since) if fires or is_graded or is_due else None,
         finding.sentence if is_step else None,
+        finding.message if is_step else None,
     )
 
 
@@ -127,8 +131,13 @@ def _end(alert: ActiveAlert, now: int, zone: zoneinfo.ZoneInfo) -> AlertChange |
     gone_since = now if alert.gone_since is None else alert.gone_since
     patience = 0 if alert.state is AlertState.PENDING else clear_time(alert.clear, alert.ended)
     if now - gone_since >= patience:
-        over = f"It is over since {clock(gone_since, now, zone)}. It was: {alert.sentence}"
-        return AlertChange(alert.id, AlertState.RESOLVED, from_microseconds(gone_since), None, over)
+        over = phrases.phrase("text.over", time=phrases.time(gone_since))
+        said = f"{Speech(now, zone).say(over)} {alert.sentence}"
+        message: AlertMessage | None = alert.message and {
+            "title": alert.message["title"],
+            "sentence": [over, *alert.message["sentence"]],
+        }
+        return AlertChange(alert.id, AlertState.RESOLVED, from_microseconds(gone_since), None, said, message)
     if alert.gone_since is None:
         return AlertChange(alert.id, alert.state, from_microseconds(now), None, None)
     return None

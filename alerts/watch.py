@@ -32,6 +32,7 @@ from alerts.memory import BUCKET, Bucket
 from alerts.neighbours import Ints
 from alerts.quality_findings import finding_of_change, fingerprint_of_change
 from alerts.quality_search import QualitySearch
+from alerts.speech import Speech
 from sensors.catalogue import Catalogue
 from sensors.kinds import Behaviour
 from sensors.times import DAY, SECOND
@@ -236,12 +237,12 @@ class Watch:
             for change in await self._quality.changes(connection, watched, self._names, silent)
         }
         earlier = await count_earlier(connection, [*anomalies, *changes], now - 30 * DAY)
-        titles = {d.name: d.title for d in self._catalogue.districts} if self._catalogue else {}
+        english = Speech(now, detector.zone, self._catalogue)
         return [
-            finding_of(anomaly, fingerprint, now, detector.zone, titles, earlier.get(fingerprint, 0))
+            finding_of(anomaly, fingerprint, english, earlier.get(fingerprint, 0))
             for fingerprint, anomaly in anomalies.items()
         ] + [
-            finding_of_change(change, fingerprint, now, detector.zone, titles, earlier.get(fingerprint, 0))
+            finding_of_change(change, fingerprint, english, earlier.get(fingerprint, 0))
             for fingerprint, change in changes.items()
         ]
 
@@ -254,18 +255,18 @@ def fingerprint_of(anomaly: Anomaly) -> str:
     return f"event/{family}/{anomaly.district or 'city'}/{anomaly.kind or 'all'}"
 
 
-def finding_of(
-    anomaly: Anomaly, fingerprint: str, now: int, zone: zoneinfo.ZoneInfo, titles: dict[str, str], times: int
-) -> Finding:
+def finding_of(anomaly: Anomaly, fingerprint: str, english: Speech, times: int) -> Finding:
     """Return an anomaly with its explanation; ``times`` is how often it was so within 30 days before."""
+    title, sentence = title_of(anomaly), sentence_of(anomaly, english.now, times)
     neighbours = {"count": anomaly.neighbours, "unusual": anomaly.unusual} if anomaly.neighbours else None
     return Finding(
         fingerprint=fingerprint,
         rule=None,
         kind_of_rule="anomaly" if anomaly.device else "event",
         severity=_SEVERITY.get(anomaly.pattern, "warning"),
-        title=title_of(anomaly, titles),
-        sentence=sentence_of(anomaly, now, zone, titles, times),
+        title=english.say(title),
+        sentence=english.say(*sentence),
+        message={"title": title, "sentence": sentence},
         device=anomaly.device,
         kind=anomaly.kind,
         district=anomaly.district,

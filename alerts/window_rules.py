@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from alerts.latest_rules import place_of
+from alerts import phrases
+from alerts.phrases import phrase, quantity
 from alerts.scene import Report, metric_of
-from alerts.words import quantity, span
-from sensors.kinds import Kind
+from sensors.kinds import Kind, Metric
+from sensors.messages import Argument, Phrase
 from sensors.rules import Exceedance, Frozen, Rate
 from sensors.times import SECOND, parse_duration
 from storage.alert_inputs import Floats, Ints, read_course, read_excess, read_spread
@@ -33,17 +34,26 @@ async def rate(report: Report, definition: Rate, connection: Connection) -> None
             if not hit[at]:
                 continue
             size = float(abs(change[at]))
-            device, fingerprint = scene.fleet.device[place], report.about(place)
+            device, fingerprint = phrases.device(scene.fleet.device[place]), report.about(place)
             since = scene.since(fingerprint, int(course.first_at[at]))
             moved, most = (
                 ("risen", definition.rise) if definition.rise is not None else ("fallen", definition.fall)
             )
             report.add(
                 fingerprint,
-                f"{metric.title} has {moved} fast: {device}",
-                f"{metric.title} of {device} has {moved} by {quantity(size, metric)} within {span(within)}, to "
-                f"{quantity(float(course.last[at]), metric)}; the limit is {quantity(most or 0.0, metric)}, "
-                f"since {scene.clock(since)}.",
+                phrase(f"title.{moved}", metric=phrases.metric(metric), where=device),
+                [
+                    phrase(
+                        f"text.{moved}",
+                        metric=phrases.metric(metric),
+                        device=device,
+                        change=quantity(size, metric),
+                        span=phrases.span(within),
+                        value=quantity(float(course.last[at]), metric),
+                        limit=quantity(most or 0.0, metric),
+                        since=phrases.time(since),
+                    )
+                ],
                 since,
                 place=place,
                 metric=metric.name,
@@ -73,15 +83,23 @@ async def frozen(report: Report, definition: Frozen, connection: Connection) -> 
         rows, places = _within(report, kind, spread.number)
         fresh = scene.is_fresh(places, spread.last_at[rows])
         for at, place, begins in zip(rows, places, fresh.tolist(), strict=True):
-            device, fingerprint = scene.fleet.device[place], report.about(place)
+            device, fingerprint = phrases.device(scene.fleet.device[place]), report.about(place)
             if not (same[at] and (begins or report.is_known(fingerprint))):
                 continue
             since, value = scene.since(fingerprint, int(spread.first_at[at])), float(spread.low[at])
             report.add(
                 fingerprint,
-                f"{metric.title} stands still: {device}",
-                f"{metric.title} of {device} has been exactly {quantity(value, metric)} since {scene.clock(since)}, "
-                f"for {span(scene.now - since)}.",
+                phrase("title.frozen", metric=phrases.metric(metric), where=device),
+                [
+                    phrase(
+                        "text.frozen",
+                        metric=phrases.metric(metric),
+                        device=device,
+                        value=quantity(value, metric),
+                        since=phrases.time(since),
+                        span=phrases.span(scene.now - since),
+                    )
+                ],
                 since,
                 place=place,
                 metric=metric.name,
@@ -117,23 +135,27 @@ def _devices(
     report: Report, definition: Exceedance, kind: Kind, places: Ints, means: Floats, minutes: Floats
 ) -> None:
     scene, metric = report.scene, metric_of(kind, definition.metric)
-    within, limit = parse_duration(definition.within), quantity(definition.above, metric)
     allowed = definition.minutes
     hit = means > definition.above if allowed is None else minutes > allowed
     for place, mean, above in zip(places[hit], means[hit].tolist(), minutes[hit].tolist(), strict=True):
-        device, fingerprint = scene.fleet.device[place], report.about(place)
+        device, fingerprint = phrases.device(scene.fleet.device[place]), report.about(place)
         since = scene.since(fingerprint, scene.now)
+        known = _known(definition, metric, since)
         said = (
-            f"The mean of {metric.title} of {device} over {span(within)} is {quantity(mean, metric)}, above the limit "
-            f"of {limit}{_by(definition)}"
+            phrase("text.mean", device=device, value=quantity(mean, metric), **known)
             if allowed is None
-            else f"{metric.title} of {device} was above {limit} for {above:.0f} minutes of the last {span(within)}, "
-            f"more than the {allowed:g} that are allowed{_by(definition)}"
+            else phrase(
+                "text.minutes",
+                device=device,
+                n=phrases.count(above),
+                allowed=phrases.figure(allowed),
+                **known,
+            )
         )
         report.add(
             fingerprint,
-            f"{metric.title} above {limit} for too long: {device}",
-            f"{said}, since {scene.clock(since)}.",
+            phrase("title.too_long", metric=known["metric"], limit=known["limit"], where=device),
+            [said, *_source(definition)],
             since,
             place=place,
             metric=metric.name,
@@ -146,7 +168,6 @@ def _devices(
 
 def _districts(report: Report, definition: Exceedance, kind: Kind, places: Ints, means: Floats) -> None:
     scene, metric = report.scene, metric_of(kind, definition.metric)
-    within, limit = parse_duration(definition.within), quantity(definition.above, metric)
     districts = scene.fleet.district[places]
     for name in np.unique(districts).tolist():
         of_district = means[districts == name]
@@ -154,12 +175,19 @@ def _districts(report: Report, definition: Exceedance, kind: Kind, places: Ints,
         if not mean > definition.above:
             continue
         fingerprint = f"{report.rule.name}/{name}/{kind.name}"
-        since, where = scene.since(fingerprint, scene.now), place_of(scene, name)
+        since, where = scene.since(fingerprint, scene.now), phrases.district(name)
+        known = _known(definition, metric, since)
+        said = phrase(
+            "text.mean_together",
+            place=where,
+            value=quantity(mean, metric),
+            n=phrases.count(len(of_district)),
+            **known,
+        )
         report.add(
             fingerprint,
-            f"{metric.title} above {limit} for too long: {where}",
-            f"The mean of {metric.title} in {where} over {span(within)} is {quantity(mean, metric)}, over "
-            f"{len(of_district)} devices, above the limit of {limit}{_by(definition)}, since {scene.clock(since)}.",
+            phrase("title.too_long", metric=known["metric"], limit=known["limit"], where=where),
+            [said, *_source(definition)],
             since,
             kind=kind.name,
             district=name,
@@ -171,5 +199,14 @@ def _districts(report: Report, definition: Exceedance, kind: Kind, places: Ints,
         )
 
 
-def _by(definition: Exceedance) -> str:
-    return f" ({definition.source})" if definition.source else ""
+def _known(definition: Exceedance, metric: Metric, since: int) -> dict[str, Argument]:
+    return {
+        "metric": phrases.metric(metric),
+        "limit": quantity(definition.above, metric),
+        "span": phrases.span(parse_duration(definition.within)),
+        "since": phrases.time(since),
+    }
+
+
+def _source(definition: Exceedance) -> list[Phrase]:
+    return [phrase("text.source", source=phrases.source(definition.source))] if definition.source else []

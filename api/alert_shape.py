@@ -8,6 +8,7 @@ from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from api.members import ANSWER, DeviceId, DistrictName, KindName, MetricName, Moment, Unit
+from api.message_shape import Message
 from sensors.catalogue import Catalogue
 from storage.alert_shape import alert_shape
 from storage.alerts import AlertEvent, AlertState, Severity, StoredAlert
@@ -15,9 +16,13 @@ from storage.alerts import AlertEvent, AlertState, Severity, StoredAlert
 _Sentence = Annotated[
     str,
     Field(
-        description="What is wrong, with value and limit, and since when by the city's clock.",
+        description="What is wrong, with value and limit, and since when by the city's clock; English.",
         examples=["PM2.5 of sample-air-1 is 163.2 µg/m³, above the limit of 150.0 µg/m³, since 16:58."],
     ),
+]
+_Message = Annotated[
+    Message | None,
+    Field(description="Title and sentence in every language; null: it has them in English alone."),
 ]
 _Value = Annotated[
     Annotated[float, Field(examples=[163.2])] | None, Field(description="In the metric's unit.")
@@ -60,8 +65,9 @@ class AlertAnswer(TypedDict):
     ]
     severity: Annotated[Severity, Field(description="How bad it is.", examples=["warning"])]
     state: Annotated[AlertState, Field(description="How far it is.", examples=["firing"])]
-    title: Annotated[str, Field(description="A few words.", examples=["PM2.5 above 150 ug/m3"])]
+    title: Annotated[str, Field(description="A few words, English.", examples=["PM2.5 above 150.0 µg/m³"])]
     sentence: _Sentence
+    message: _Message
     since: Annotated[Moment, Field(description="Since when it holds, by the readings; UTC.")]
     changed_at: Annotated[Moment, Field(description="When its state or its severity last changed; UTC.")]
     acknowledged: Annotated[Acknowledgement | None, Field(description="null: nobody has.")]
@@ -87,6 +93,7 @@ class AlertStep(TypedDict):
     severity: Annotated[Severity, Field(description="How bad it was then.", examples=["warning"])]
     value: _Value
     sentence: _Sentence
+    message: _Message
     by: Annotated[
         Annotated[str, Field(examples=["anna"])] | None, Field(description="null: it came about by itself.")
     ]
@@ -113,5 +120,6 @@ def step_shape(event: AlertEvent) -> AlertStep:
         "severity": event.severity,
         "value": event.value,
         "sentence": event.sentence,
+        "message": cast("Message | None", event.message),
         "by": event.by,
     }

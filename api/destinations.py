@@ -32,6 +32,7 @@ from sensors.destinations import (
     check_destination,
     generate_webhook_secret,
 )
+from sensors.messages import Language
 from storage.audit import record
 from storage.destinations import (
     StoredDestination,
@@ -51,6 +52,9 @@ Name = Annotated[str, Field(description="Names it.", examples=["control-room"])]
 Url = Annotated[
     str | None,
     Field(description="Of a webhook, with https://.", examples=["https://example.org/alerts"]),
+]
+Told = Annotated[
+    Language, Field(description="Of titles and sentences, and of all in a mail.", examples=["kk"])
 ]
 Least = Annotated[Severity, Field(description="The least severity that is delivered.", examples=["warning"])]
 
@@ -82,6 +86,7 @@ class ChangedDestination(BaseModel):
     enabled: bool = Field(
         default=True, description="Whether alerts go there; what waits goes on when it is enabled."
     )
+    language: Told = Language.ENGLISH
 
 
 class NewDestination(ChangedDestination):
@@ -114,6 +119,7 @@ class DestinationAnswer(TypedDict):
     kinds: Annotated[list[str] | None, Field(description="null: all.", examples=[["air_quality"]])]
     per_minute: Annotated[int, Field(description="Messages a minute, at most.", examples=[120])]
     enabled: Annotated[bool, Field(description="Whether alerts go there.", examples=[True])]
+    language: Told
     created_at: Moment
     created_by: Annotated[
         str, Field(description="The key, or who used the command line.", examples=["0123456789ab (ops)"])
@@ -160,6 +166,7 @@ def _shape(stored: StoredDestination) -> DestinationAnswer:
         "kinds": _list(one.kinds),
         "per_minute": one.per_minute,
         "enabled": one.is_enabled,
+        "language": one.language,
         "created_at": stored.created_at,
         "created_by": stored.created_by,
         "changed_at": stored.changed_at,
@@ -272,6 +279,7 @@ def _described(api: Services, name: str, type_: DestinationType, body: ChangedDe
         kinds=None if body.kinds is None else tuple(body.kinds),
         per_minute=body.per_minute or PER_MINUTE[type_],
         is_enabled=body.enabled,
+        language=body.language,
     )
     try:
         check_destination(destination, api.options.webhook_networks)

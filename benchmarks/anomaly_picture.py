@@ -15,6 +15,7 @@ import numpy as np
 from alerts.anomalies import Detector
 from alerts.anomaly_findings import Anomaly, found
 from alerts.anomaly_sentences import sentence_of
+from alerts.speech import Speech
 from benchmarks.alerts import START
 from benchmarks.buckets import PER_DAY, Buckets, Hours
 from sensors.catalogue import build_catalogue, builtin_file
@@ -117,7 +118,7 @@ def _svg(
         _path(np.concatenate((x(time), x(time)[::-1])), np.concatenate((y(bound), y(1 / bound)[::-1]))) + "Z"
     )
     found_at, anomaly = seen
-    sentence = sentence_of(anomaly, found_at, city.zone, {}, None)
+    sentence = Speech(found_at, city.zone).say(*sentence_of(anomaly, found_at, None))
     lines = textwrap.wrap(sentence, 118)
     days = range(int(time[0] // DAY) + 1, int(time[-1] // DAY) + 1)
     parts = [

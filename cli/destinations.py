@@ -26,6 +26,7 @@ from sensors.destinations import (
     check_destination,
     generate_webhook_secret,
 )
+from sensors.messages import Language
 from storage.api_keys import Scope
 from storage.audit import Event, record
 from storage.delivery_list import Delivery, DeliveryState, Replayed, list_deliveries, replay_dead
@@ -61,12 +62,13 @@ def add(
     per_minute: Annotated[
         int | None, typer.Option(min=1, max=MOST_PER_MINUTE, help="Messages a minute, at most.")
     ] = None,
+    language: Annotated[Language, typer.Option(help="Of what is told.")] = Language.ENGLISH,
 ) -> None:
     """Have alerts delivered. The secret that a webhook's messages are signed with is printed once.
 
     [dim]Examples:[/]
       alatau destination add control-room --webhook https://example.org/alerts
-      alatau destination add duty --email duty@example.org --severity critical --district gate
+      alatau destination add duty --email duty@example.org --severity critical --language kk
     """
     given = {
         DestinationType.WEBHOOK: webhook is not None,
@@ -85,6 +87,7 @@ def add(
         districts=tuple(district) if district else None,
         kinds=tuple(kind) if kind else None,
         per_minute=per_minute or PER_MINUTE[type_],
+        language=language,
     )
     settings = load_settings()
     check_destination(described, webhook_networks(settings))
@@ -123,7 +126,9 @@ def list_() -> None:
     async def show(settings: Settings) -> None:
         async with owner_connection(settings) as connection:
             found = await list_destinations(connection)
-        table = Table("name", "type", "where", "from", "only", "waiting", "dead", "last error", box=None)
+        table = Table(
+            "name", "type", "where", "from", "only", "language", "waiting", "dead", "last error", box=None
+        )
         for stored in found:
             one = stored.destination
             only = [",".join(names) for names in (one.districts, one.kinds) if names]
@@ -133,6 +138,7 @@ def list_() -> None:
                 escape(one.url or ", ".join(one.recipients) or "-"),
                 one.severity.value,
                 "; ".join(only) or "-",
+                one.language.value,
                 f"{stored.waiting:,}",
                 f"{stored.dead:,}",
                 escape(stored.last_error or "-"),

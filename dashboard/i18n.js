@@ -58,4 +58,8 @@ function find(/** @type {Record<string, string>} */ among, /** @type {string} */
   return among[key];
 }
 
-const format = (/** @type {number} */ value) => new Intl.NumberFormat(chosen).format(value);
+/** Return the language by whose rules numbers are written: browsers without data of Kazakh would write them as in English, and
+ * its rules are those of Russian. */
+export const numerals = () => (chosen === "kk" ? "ru" : chosen);
+
+const format = (/** @type {number} */ value) => new Intl.NumberFormat(numerals()).format(value);

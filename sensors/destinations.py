@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from sensors.alerts import Severity
 from sensors.errors import AlatauError
+from sensors.messages import Language
 from sensors.networks import Network, is_reachable, parse_ip
 
 DESTINATION_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
@@ -48,7 +49,7 @@ class DestinationError(AlatauError):
 class Destination:
     """A destination as its operator describes it; ``districts`` and ``kinds`` None are all.
 
-    ``url`` is of a webhook, ``recipients`` of e-mail.
+    ``url`` is of a webhook, ``recipients`` of e-mail; ``language`` is of titles and sentences, and of all in a mail.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Destination:
     kinds: tuple[str, ...] | None = None
     per_minute: int = 60
     is_enabled: bool = True
+    language: Language = Language.ENGLISH
 
 
 def check_destination(destination: Destination, allowed: Sequence[Network]) -> None:

@@ -25,6 +25,7 @@ def alert_shape(alert: StoredAlert, catalogue: Catalogue | None) -> dict[str, An
         "state": alert.state,
         "title": alert.title,
         "sentence": alert.sentence,
+        "message": alert.message,
         "since": alert.since,
         "changed_at": alert.changed_at,
         "acknowledged": acknowledged if alert.acknowledged_by is not None else None,

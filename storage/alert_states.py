@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Mapping, Sequence
 
+from sensors.messages import AlertMessage
 from sensors.times import from_microseconds, to_microseconds
 from storage.alerts import AlertState, Severity
 from storage.kinds import Connection
@@ -30,6 +31,7 @@ class ActiveAlert:
     gone_since: int | None
     clear: int
     ended: int
+    message: AlertMessage | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class AlertContent:
     high: float | None
     evidence: Mapping[str, object]
     clear_seconds: float
+    message: AlertMessage | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,21 +68,22 @@ class NewAlert:
 @dataclasses.dataclass(frozen=True, slots=True)
 class AlertChange:
     """What becomes of an alert that is there; ``content`` None is as it was, ``step`` the sentence of its history where
-    its state or severity changes."""
+    its state or severity changes, ``step_message`` the same in every language."""
 
     id: int
     state: AlertState
     gone_since: dt.datetime | None
     content: AlertContent | None
     step: str | None
+    step_message: AlertMessage | None = None
 
 
 async def load_active(connection: Connection, now: int, *, lock: bool) -> list[ActiveAlert]:
     """Return the alerts that are not over; with ``lock`` nobody changes them until the transaction ends."""
     rows = await connection.fetch(
         f"""
-        SELECT a.id, a.fingerprint, r.name AS rule, a.kind_of_rule, a.severity, a.state, a.sentence, a.value, a.since,
-               a.said_at, a.gone_since, round(a.clear_seconds * 1e6)::bigint AS clear,
+        SELECT a.id, a.fingerprint, r.name AS rule, a.kind_of_rule, a.severity, a.state, a.sentence, a.message, a.value,
+               a.since, a.said_at, a.gone_since, round(a.clear_seconds * 1e6)::bigint AS clear,
                COALESCE(o.ended, 0) AS ended
         FROM alatau.alert a LEFT JOIN alatau.alert_rule r ON r.id = a.rule_id
         LEFT JOIN (
@@ -107,7 +111,7 @@ async def load_active(connection: Connection, now: int, *, lock: bool) -> list[A
 
 _CONTENT = """
     severity text, title text, sentence text, since timestamptz, value float8, low float8, high float8, evidence jsonb,
-    clear_seconds float8
+    clear_seconds float8, message jsonb
 """
 
 
@@ -122,10 +126,10 @@ async def store_states(
             WITH added AS (
                 INSERT INTO alatau.alert (
                     rule_id, kind_of_rule, fingerprint, device_id, district, kind, metric, state, changed_at, said_at,
-                    fired_at, clear_seconds, severity, title, sentence, since, value, low, high, evidence)
+                    fired_at, clear_seconds, severity, title, sentence, message, since, value, low, high, evidence)
                 SELECT r.id, g.kind_of_rule, g.fingerprint, d.device_id, COALESCE(d.district, g.district), g.kind,
                        g.metric, g.state, $2, $2, CASE WHEN g.state = 'firing' THEN $2::timestamptz END,
-                       c.clear_seconds, c.severity, c.title, c.sentence, c.since, c.value, c.low, c.high,
+                       c.clear_seconds, c.severity, c.title, c.sentence, c.message, c.since, c.value, c.low, c.high,
                        jsonb_build_object('times_in_30_days', (
                            SELECT count(*) FROM alatau.alert o
                            WHERE o.fingerprint = g.fingerprint AND o.since > $2 - interval '30 days'
@@ -137,10 +141,10 @@ async def store_states(
                 CROSS JOIN LATERAL jsonb_to_record(g.content) AS c ({_CONTENT})
                 LEFT JOIN alatau.alert_rule r ON r.name = g.rule LEFT JOIN alatau.device d ON d.id = g.device
                 ORDER BY g.place
-                RETURNING id, state, severity, value, sentence
+                RETURNING id, state, severity, value, sentence, message
             )
-            INSERT INTO alatau.alert_event (alert_id, time, state, severity, value, sentence)
-            SELECT id, $2, state, severity, value, sentence FROM added ORDER BY id
+            INSERT INTO alatau.alert_event (alert_id, time, state, severity, value, sentence, message)
+            SELECT id, $2, state, severity, value, sentence, message FROM added ORDER BY id
             """,
             list(new),
             at,
@@ -160,18 +164,19 @@ async def store_states(
                     severity = COALESCE(c.severity, a.severity), title = COALESCE(c.title, a.title),
                     sentence = COALESCE(c.sentence, a.sentence), since = COALESCE(c.since, a.since),
                     clear_seconds = COALESCE(c.clear_seconds, a.clear_seconds),
+                    message = CASE WHEN g.content IS NULL THEN a.message ELSE c.message END,
                     value = CASE WHEN g.content IS NULL THEN a.value ELSE c.value END,
                     low = CASE WHEN g.content IS NULL THEN a.low ELSE c.low END,
                     high = CASE WHEN g.content IS NULL THEN a.high ELSE c.high END,
                     evidence = a.evidence || COALESCE(c.evidence, '{{}}')
                 FROM jsonb_to_recordset($1::jsonb) AS g (
-                    id bigint, state text, gone_since timestamptz, content jsonb, step text)
+                    id bigint, state text, gone_since timestamptz, content jsonb, step text, step_message jsonb)
                 LEFT JOIN LATERAL jsonb_to_record(g.content) AS c ({_CONTENT}) ON true
                 WHERE a.id = g.id
-                RETURNING a.id, a.state, a.severity, a.value, g.step
+                RETURNING a.id, a.state, a.severity, a.value, g.step, g.step_message
             )
-            INSERT INTO alatau.alert_event (alert_id, time, state, severity, value, sentence)
-            SELECT id, $2, state, severity, value, step FROM changed WHERE step IS NOT NULL ORDER BY id
+            INSERT INTO alatau.alert_event (alert_id, time, state, severity, value, sentence, message)
+            SELECT id, $2, state, severity, value, step, step_message FROM changed WHERE step IS NOT NULL ORDER BY id
             """,
             list(changes),
             at,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sensors.alerts import Severity as Severity
+from sensors.messages import AlertMessage
 from storage.kinds import Connection
 
 # With each change of an alert, once it is committed; it says nothing.
@@ -26,7 +27,8 @@ class AlertState(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredAlert:
-    """An alert as it is kept; ``low`` and ``high`` bound what was expected, in the metric's unit."""
+    """An alert as it is kept; ``low`` and ``high`` bound what was expected, in the metric's unit. ``message`` says
+    title and sentence in every language; None of what was said before there was one."""
 
     id: int
     rule: str | None
@@ -49,6 +51,7 @@ class StoredAlert:
     acknowledged_by: str | None
     acknowledged_at: dt.datetime | None
     acknowledged_note: str | None
+    message: AlertMessage | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class AlertEvent:
     value: float | None
     sentence: str
     by: str | None
+    message: AlertMessage | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class AlertFilter:
 _SELECT = """
     SELECT a.id, r.name AS rule, a.kind_of_rule, a.severity, a.state, a.title, a.sentence, a.since, a.changed_at,
            a.resolved_at, d.id AS device, COALESCE(d.district, a.district) AS district, a.kind, a.metric, a.value,
-           a.low, a.high, a.evidence, a.acknowledged_by, a.acknowledged_at, a.acknowledged_note
+           a.low, a.high, a.evidence, a.acknowledged_by, a.acknowledged_at, a.acknowledged_note, a.message
     FROM alatau.alert a
     LEFT JOIN alatau.alert_rule r ON r.id = a.rule_id LEFT JOIN alatau.device d ON d.device_id = a.device_id
 """
@@ -203,7 +207,10 @@ def _alert(row: Any) -> StoredAlert:
 async def list_alert_events(connection: Connection, number: int) -> list[AlertEvent]:
     """Return the history of an alert, in the order in which it came about."""
     rows = await connection.fetch(
-        "SELECT time, state, severity, value, sentence, by FROM alatau.alert_event WHERE alert_id = $1 ORDER BY id",
+        """
+        SELECT time, state, severity, value, sentence, by, message FROM alatau.alert_event
+        WHERE alert_id = $1 ORDER BY id
+        """,
         number,
     )
     return [
@@ -218,7 +225,7 @@ async def acknowledge(connection: Connection, number: int, by: str, note: str, n
         """
         UPDATE alatau.alert SET state = 'acknowledged', changed_at = $4, acknowledged_by = $2,
                said_at = GREATEST($4, said_at + interval '1 microsecond'), acknowledged_at = $4, acknowledged_note = $3
-        WHERE id = $1 AND state = 'firing' RETURNING severity, value, sentence
+        WHERE id = $1 AND state = 'firing' RETURNING severity, value, sentence, message
         """,
         number,
         by,
@@ -229,14 +236,15 @@ async def acknowledge(connection: Connection, number: int, by: str, note: str, n
         return False
     await connection.execute(
         """
-        INSERT INTO alatau.alert_event (alert_id, time, state, severity, value, sentence, by)
-        VALUES ($1, $2, 'acknowledged', $3, $4, $5, $6)
+        INSERT INTO alatau.alert_event (alert_id, time, state, severity, value, sentence, message, by)
+        VALUES ($1, $2, 'acknowledged', $3, $4, $5, $6, $7)
         """,
         number,
         now,
         changed["severity"],
         changed["value"],
         changed["sentence"],
+        changed["message"],
         by,
     )
     return True

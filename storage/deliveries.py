@@ -127,7 +127,7 @@ async def load_told(connection: Connection, events: Sequence[int]) -> dict[int, 
     """Return the alert of each event. Within one snapshot."""
     rows = await connection.fetch(
         """
-        SELECT id, alert_id, time, state, severity, value, sentence FROM alatau.alert_event
+        SELECT id, alert_id, time, state, severity, value, sentence, message FROM alatau.alert_event
         WHERE id = ANY ($1::bigint[])
         """,
         list(events),
@@ -146,6 +146,7 @@ def _as_of(alert: StoredAlert, event: Any) -> StoredAlert:
         changed_at=time,
         value=event["value"],
         sentence=event["sentence"],
+        message=event["message"],
         resolved_at=time if state is AlertState.RESOLVED else None,
         acknowledged_by=alert.acknowledged_by if was_seen else None,
         acknowledged_at=alert.acknowledged_at if was_seen else None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from sensors.alerts import Severity
 from sensors.destinations import Destination, DestinationType
+from sensors.messages import Language
 from storage.kinds import Connection
 
 # What was made or changed is taken up at once.
@@ -15,7 +16,8 @@ DELIVERIES_CHANNEL = "alatau_deliveries"
 
 # Without the secret, which the API's role may not read.
 _COLUMNS = """
-    d.name, d.type, d.url, d.recipients, d.severity, d.districts, d.kinds, d.per_minute, d.enabled
+    d.name, d.type, d.url, d.recipients, d.severity, d.districts, d.kinds, d.per_minute, d.enabled,
+    d.language
 """
 
 
@@ -45,6 +47,7 @@ def destination_of(row: Any) -> Destination:
         kinds=_names(row["kinds"]),
         per_minute=row["per_minute"],
         is_enabled=row["enabled"],
+        language=Language(row["language"]),
     )
 
 
@@ -107,8 +110,8 @@ async def add_destination(
     added = await connection.fetchval(
         """
         INSERT INTO alatau.destination
-            (name, type, url, recipients, severity, districts, kinds, per_minute, enabled, secret, created_by)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+            (name, type, url, recipients, severity, districts, kinds, per_minute, enabled, language, secret, created_by)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         ON CONFLICT (name) DO NOTHING RETURNING true
         """,
         *_values(destination),
@@ -124,7 +127,7 @@ async def change_destination(connection: Connection, destination: Destination) -
         """
         UPDATE alatau.destination
         SET url = $3, recipients = $4, severity = $5, districts = $6, kinds = $7, per_minute = $8, enabled = $9,
-            changed_at = now()
+            language = $10, changed_at = now()
         WHERE name = $1 AND type = $2 RETURNING true
         """,
         *_values(destination),
@@ -145,6 +148,7 @@ def _values(one: Destination) -> tuple[object, ...]:
         kinds,
         one.per_minute,
         one.is_enabled,
+        one.language.value,
     )
 
 

@@ -4,6 +4,7 @@ import { get, post, session } from "../api.js";
 import { t } from "../i18n.js";
 import { chip, h, Panel, sign } from "./kit.js";
 import { to } from "./links.js";
+import { sentenceOf, titleOf } from "./message.js";
 import { toneOf } from "./pieces.js";
 import { ago, moment, name } from "./words.js";
 
@@ -49,7 +50,7 @@ function alertRow(/** @type {any} */ alert, /** @type {any} */ city, /** @type {
   ].filter(Boolean);
   const button =
     onAcknowledge && alert.state === "firing"
-      ? h("button.quiet", { type: "button", onclick: () => onAcknowledge(alert), "aria-label": `${t("drill.acknowledge")}: ${alert.title}` }, t("drill.acknowledge"))
+      ? h("button.quiet", { type: "button", onclick: () => onAcknowledge(alert), "aria-label": `${t("drill.acknowledge")}: ${titleOf(alert, city)}` }, t("drill.acknowledge"))
       : null;
   return h(
     "li",
@@ -58,8 +59,8 @@ function alertRow(/** @type {any} */ alert, /** @type {any} */ city, /** @type {
     h(
       "div",
       {},
-      h("a.alert-title", { href: to("alert", { alert: alert.id }) }, alert.title),
-      h("p.alert-sentence", {}, alert.sentence),
+      h("a.alert-title", { href: to("alert", { alert: alert.id }) }, titleOf(alert, city)),
+      h("p.alert-sentence", {}, sentenceOf(alert, city)),
       h("p.faint", {}, h("time", { datetime: alert.since, title: moment(alert.since, city.zone, true) }, since(alert)), where.length ? ` · ${where.join(" · ")}` : ""),
     ),
     h("div.alert-end", {}, alertState(alert), button),

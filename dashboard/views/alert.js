@@ -8,6 +8,7 @@ import { acknowledgeForm, alertState, mayAcknowledge, since } from "./alert-list
 import { aggregate, theCity } from "./city.js";
 import { chip, empty, h, Panel, sign } from "./kit.js";
 import { change, to } from "./links.js";
+import { sentenceOf, titleOf } from "./message.js";
 import { headed, toneOf } from "./pieces.js";
 import { plot } from "./plot.js";
 import { parameters, picturesOf } from "./question.js";
@@ -29,12 +30,12 @@ registerView("alert", {
     const alert = await get(`alerts/${encodeURIComponent(id)}`, {}, { signal });
     headed(root, {
       crumbs: [[city.title, to("city")], [t("drill.alerts"), to("alerts")]],
-      title: [sign(toneOf(alert.severity)), " ", alert.title],
+      title: [sign(toneOf(alert.severity)), " ", titleOf(alert, city)],
       lead: h("p.lead", {}, chip(toneOf(alert.severity), name("drill.severity", alert.severity)), " ", since(alert)),
     });
     const state = statePanel(id, city, may, signal);
     listen({ events: "alerts" }, { alerts: (news) => news.alerts.some((/** @type {any} */ one) => one.id === id) && state.reload() }, signal);
-    const main = h("div.main", {}, h("section.card.sentence", { "data-tone": toneOf(alert.severity) }, h("p", {}, alert.sentence)), evidencePanel(alert, city, signal), neighboursPanel(alert, city, signal));
+    const main = h("div.main", {}, h("section.card.sentence", { "data-tone": toneOf(alert.severity) }, h("p", {}, sentenceOf(alert, city))), evidencePanel(alert, city, signal), neighboursPanel(alert, city, signal));
     root.append(h("div.split", {}, main, h("div.side", {}, state.element, factsPanel(alert, city))));
   },
 });
@@ -146,11 +147,12 @@ function statePanel(/** @type {string} */ id, /** @type {City} */ city, /** @typ
 
 function historyRow(/** @type {any} */ event, /** @type {any} */ alert, /** @type {City} */ city) {
   const tone = event.state === "firing" ? toneOf(event.severity) : toneOf(event.state);
+  const sentence = sentenceOf(event, city);
   return h(
     "li",
     { "data-tone": tone },
     sign(tone),
-    h("div", {}, h("b", {}, name("drill.alert_state", event.state)), event.by ? ` · ${event.by}` : "", h("br"), h("time.faint", { datetime: event.time }, moment(event.time, city.zone, true)), event.sentence && event.sentence !== alert.sentence ? h("p", {}, event.sentence) : null),
+    h("div", {}, h("b", {}, name("drill.alert_state", event.state)), event.by ? ` · ${event.by}` : "", h("br"), h("time.faint", { datetime: event.time }, moment(event.time, city.zone, true)), sentence && sentence !== sentenceOf(alert, city) ? h("p", {}, sentence) : null),
   );
 }
 

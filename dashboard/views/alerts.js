@@ -8,6 +8,7 @@ import { acknowledgeForm, alertList, mayAcknowledge, OPEN } from "./alert-list.j
 import { theCity } from "./city.js";
 import { atMost, empty, h, Panel } from "./kit.js";
 import { change, to } from "./links.js";
+import { sentenceOf, titleOf } from "./message.js";
 import { headed } from "./pieces.js";
 import { labelled, segments } from "./range.js";
 import { name } from "./words.js";
@@ -81,7 +82,7 @@ function listPanel(/** @type {Record<string, string>} */ filter, /** @type {any}
       panel.reload();
     };
     const close = h("button.quiet", { type: "button", onclick: () => dialog.close() }, t("drill.cancel"));
-    dialog.append(h("h2", {}, alert.title), h("p", {}, alert.sentence), acknowledgeForm(alert, done, explain), close);
+    dialog.append(h("h2", {}, titleOf(alert, city)), h("p", {}, sentenceOf(alert, city)), acknowledgeForm(alert, done, explain), close);
     document.body.append(dialog);
     dialog.showModal();
     signal.addEventListener("abort", () => dialog.close(), { once: true });

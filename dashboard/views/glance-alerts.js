@@ -6,6 +6,7 @@ import { t } from "../i18n.js";
 import { acknowledge, alertList, mayAcknowledge, worstFirst } from "./alert-list.js";
 import { h, Panel, sign } from "./kit.js";
 import { to } from "./links.js";
+import { titleOf } from "./message.js";
 import { number } from "./words.js";
 
 const OPEN = ["firing", "acknowledged"];
@@ -63,7 +64,7 @@ export function glanceAlerts(/** @type {import("./city.js").City} */ city, /** @
     trouble.textContent = "";
     try {
       take([await acknowledge(alert.id, "")]);
-      say(t("glance.acknowledged", { title: alert.title }));
+      say(t("glance.acknowledged", { title: titleOf(alert, city) }));
       body();
       /** @type {HTMLElement | null} */ (place.querySelector(".alert-title"))?.focus();
     } catch (error) {

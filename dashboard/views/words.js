@@ -1,6 +1,6 @@
 // Numbers, times, units and names as people of the chosen language write them.
 
-import { has, language, t } from "../i18n.js";
+import { has, numerals as rules, t } from "../i18n.js";
 
 // UCUM codes as people write them. What is not here is shown as it is.
 const UNITS = /** @type {Record<string, string>} */ ({
@@ -11,9 +11,6 @@ const UNITS = /** @type {Record<string, string>} */ ({
 
 const kept = new Map();
 
-// Browsers without data of Kazakh would write its numbers as in English; the rules are those of Russian.
-const rules = () => (language() === "kk" ? "ru" : language());
-
 function formatter(/** @type {string} */ key, /** @type {() => any} */ make) {
   const name = `${rules()} ${key}`;
   if (!kept.has(name)) kept.set(name, make());
@@ -21,7 +18,13 @@ function formatter(/** @type {string} */ key, /** @type {() => any} */ make) {
 }
 
 /** Return a unit as people write it, "" of what only counts. */
-export const unit = (/** @type {string} */ ucum) => UNITS[ucum] ?? ucum;
+export const unit = (/** @type {string} */ ucum) => UNITS[ucum] ?? (/^\{.*\}$/.test(ucum) ? "" : ucum.replace(/^\[(.*)\]$/, "$1"));
+
+/** Return a number with exactly so many digits after the point. */
+export function decimal(/** @type {number} */ value, /** @type {number} */ digits) {
+  const options = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return formatter(`decimal ${digits}`, () => new Intl.NumberFormat(rules(), options)).format(value);
+}
 
 /** Return a number with as many digits as say something. */
 export function number(/** @type {number | null | undefined} */ value, digits = 3) {
@@ -86,11 +89,11 @@ export function clock(/** @type {number} */ time, /** @type {string} */ zone, is
   return isDay || (of.hour === "00" && of.minute === "00") ? date(of) : `${of.hour}:${of.minute}`;
 }
 
-/** Return a moment in the city's zone: with its day unless it is today, with seconds only if asked. */
-export function moment(/** @type {string | number | null | undefined} */ time, /** @type {string} */ zone, isFine = false) {
+/** Return a moment in the city's zone: with its day unless it is that of `at`, with seconds only if asked. */
+export function moment(/** @type {string | number | null | undefined} */ time, /** @type {string} */ zone, isFine = false, at = Date.now()) {
   if (time === null || time === undefined) return "–";
   const of = parts(new Date(time), zone);
-  const now = parts(new Date(), zone);
+  const now = parts(new Date(at), zone);
   const written = `${of.hour}:${of.minute}${isFine ? `:${of.second}` : ""}`;
   if (of.year !== now.year) return `${date(of)} ${of.year}, ${written}`;
   return of.day === now.day && of.month === now.month ? written : `${date(of)}, ${written}`;

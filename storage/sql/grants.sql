@@ -117,9 +117,9 @@ SELECT alatau.protect('alatau.alert_rule',
                       'EXISTS (SELECT FROM alatau.alert a WHERE a.rule_id = alert_rule.id)');
 
 -- Who makes a destination of alerts can't read what its messages are signed with; who delivers can.
-GRANT SELECT (destination_id, name, type, url, recipients, severity, districts, kinds, per_minute, enabled, created_at,
-              created_by, changed_at), INSERT, DELETE,
-    UPDATE (url, recipients, severity, districts, kinds, per_minute, enabled, changed_at)
+GRANT SELECT (destination_id, name, type, url, recipients, severity, districts, kinds, per_minute, enabled, language,
+              created_at, created_by, changed_at), INSERT, DELETE,
+    UPDATE (url, recipients, severity, districts, kinds, per_minute, enabled, language, changed_at)
     ON alatau.destination TO alatau_api;
 GRANT SELECT ON alatau.delivery TO alatau_api;
 GRANT EXECUTE ON FUNCTION alatau.replace_destination_secret(text, text, interval), alatau.test_destination(text)

@@ -6,26 +6,51 @@ import dataclasses
 import itertools
 import zoneinfo
 from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
 
+from alerts import phrases
 from alerts.finding import Finding
+from alerts.phrases import phrase
+from alerts.speech import Speech
 from alerts.states import plan
+from sensors.kinds import Metric
+from sensors.messages import AlertMessage, Argument, Phrase
 from sensors.times import SECOND, to_microseconds
 from storage.alert_states import ActiveAlert, load_active, store_states
 from storage.alerts import AlertState
-from tests.api.answers import NOW
+from tests.alerts.told import MINUTE as MINUTE
+from tests.alerts.told import NOON as NOON
+from tests.alerts.told import PM
 
-MINUTE = 60 * SECOND
 ZONE = zoneinfo.ZoneInfo("Asia/Almaty")
-NOON = to_microseconds(NOW)
+
+
+def worded(title: Phrase, *sentence: Phrase) -> dict[str, Any]:
+    """Return the members of a finding that says so."""
+    english = Speech(NOON, ZONE)
+    message: AlertMessage = {"title": title, "sentence": [*sentence]}
+    return {"title": english.say(title), "sentence": english.say(*sentence), "message": message}
+
+
+def _pattern(device: str, kind: str, metric: Metric) -> dict[str, Any]:
+    of: dict[str, Argument] = {"metric": phrases.metric(metric), "device": phrases.device(device)}
+    since = phrases.time(NOON - 40 * MINUTE)
+    return worded(
+        phrase("title.unusual", metric=of["metric"], where=of["device"]),
+        phrase("text.departure", value=phrases.quantity(163.2, metric), since=since, **of),
+        phrase("text.usual", low=phrases.bare(3.0, metric), high=phrases.quantity(41.0, metric)),
+        phrase("text.usual_neighbours", n=phrases.count(3), kind=phrases.kind(kind)),
+        phrase("text.also", metrics=phrases.metrics(["pm10"])),
+    )
+
+
 PATTERN = Finding(
     fingerprint="hot:air-1",
     rule=None,
     kind_of_rule="anomaly",
     severity="warning",
-    title="PM2.5 is unusual",
-    sentence="PM2.5 at air-1 is 163 ug/m3, usually 3 to 41, since 11:20 UTC.",
     device="air-1",
     kind="air_quality",
     district="gate",
@@ -34,6 +59,7 @@ PATTERN = Finding(
     low=3.0,
     high=41.0,
     since=NOON - 40 * MINUTE,
+    **_pattern("air-1", "air_quality", PM),
 )
 
 
@@ -42,11 +68,11 @@ def of_device(device: str, kind: str, district: str, metric: str) -> Finding:
     return dataclasses.replace(
         PATTERN,
         fingerprint=f"hot:{device}",
-        sentence=f"{metric} at {device} is unusual.",
         device=device,
         kind=kind,
         district=district,
         metric=metric,
+        **_pattern(device, kind, Metric(metric, metric, "1", 0, 1000, 0.1)),
     )
 
 
@@ -101,6 +127,7 @@ class Kept:
                 severity=new.content.severity,
                 state=new.state,
                 sentence=new.content.sentence,
+                message=new.content.message,
                 value=new.content.value,
                 since=to_microseconds(new.content.since),
                 said_at=now,

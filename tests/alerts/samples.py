@@ -26,6 +26,7 @@ def alert(number: int = 17, state: str = "firing", **more: Any) -> dict[str, Any
         "state": state,
         "title": "PM2.5 is high at air-1",
         "sentence": "PM2.5 at air-1 is 163 µg/m³, above 150 for 10 minutes.",
+        "message": None,
         "since": NOW - dt.timedelta(minutes=10),
         "changed_at": NOW,
         "acknowledged": None,

@@ -20,6 +20,7 @@ from alerts.history import rises
 from alerts.learning import learn, seasonal
 from alerts.memory import BUCKET, Bucket, Layout
 from alerts.neighbours import group_medians, median_of_others, middle, others_of
+from alerts.speech import Speech
 from sensors.catalogue import Catalogue
 from sensors.kinds import Metric
 from sensors.times import DAY, SECOND, parse_timestamp
@@ -279,23 +280,23 @@ def test_nothing_is_judged_of_which_nothing_is_known() -> None:
     [
         (
             {"pattern": "departure", "value": 163.2, "low": 3.0, "high": 41.0},
-            "PM2.5 of air-1 is 163.2 µg/m³ since 08:00; usual is 3.0 to 41.0 µg/m³. "
-            "None of 4 other air_quality devices shows the like, so it is likely the sensor's own fault. "
+            "PM2.5 of air-1 is 163.2 µg/m³ since 08:00. Usual is 3.0 to 41.0 µg/m³. "
+            "None of 4 other devices (Air quality station) shows the like, so it is likely the sensor's own fault. "
             "It was so 2 times in the 30 days before.",
         ),
         (
             {"pattern": "event", "device": None, "value": 163.2, "low": 3.0, "high": 41.0, "unusual": 4},
-            "PM2.5 of Gate District is 163.2 µg/m³ in the middle since 08:00; usual is 3.0 to 41.0 µg/m³. "
-            "4 of 4 air_quality devices show it, so it is no fault of one sensor. "
+            "The median of PM2.5 in Gate District is 163.2 µg/m³ since 08:00. Usual is 3.0 to 41.0 µg/m³. "
+            "4 of 4 devices (Air quality station) show it, so it is no fault of one sensor. "
             "It was so 2 times in the 30 days before.",
         ),
     ],
 )
 def test_a_sentence_says_value_band_since_when_neighbours_and_how_often(
-    changes: dict[str, object], expected: str
+    catalogue: Catalogue, changes: dict[str, object], expected: str
 ) -> None:
     anomaly = Anomaly("", MONDAY + 8 * HOUR, "air_quality", "gate", "air-1", LEVEL, neighbours=4)
     anomaly = dataclasses.replace(anomaly, **changes)  # type: ignore[arg-type]
-    places = {"gate": "Gate District"}
-    assert sentence_of(anomaly, MONDAY + 9 * HOUR, ZONE, places, 2) == expected
-    assert title_of(anomaly, places).endswith("air-1" if anomaly.device else "Gate District")
+    english = Speech(MONDAY + 9 * HOUR, ZONE, catalogue)
+    assert english.say(*sentence_of(anomaly, MONDAY + 9 * HOUR, 2)) == expected
+    assert english.say(title_of(anomaly)).endswith("air-1" if anomaly.device else "Gate District")

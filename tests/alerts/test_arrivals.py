@@ -14,6 +14,7 @@ from alerts.arrivals import Arrivals, Usual, learn_usual
 from alerts.memory import BUCKET
 from alerts.quality_changes import Change, changes, excused
 from alerts.quality_sentences import sentence_of, title_of
+from alerts.speech import Speech
 from sensors.catalogue import Catalogue
 from sensors.times import DAY, SECOND, parse_timestamp
 
@@ -227,29 +228,29 @@ def test_nothing_is_said_of_a_device_of_which_nothing_is_known(catalogue: Catalo
         (
             {},
             "aq-017 delivers 62 % of its expected readings since 14:10, 99 % in the weeks before. "
-            "1 of 12 other air_quality devices does too. It was so 1 time in the 30 days before.",
+            "1 of 12 other devices (Air quality station) is unusual as well. It was so 1 time in the 30 days before.",
         ),
         (
             {"pattern": "refused", "share": 0.38, "usual": 0.0, "unusual": 0, "reasons": {"undecodable": 30}},
-            "Of what aq-017 sends 38 % is refused since 14:10, mostly as undecodable; 0 % in the weeks before. "
-            "None of 12 other air_quality devices shows the like, so it is likely its own fault. "
+            "Of what aq-017 sends 38 % is refused since 14:10, 0 % in the weeks before. Mostly: Can't be read. "
+            "None of 12 other devices (Air quality station) shows the like, so it is likely the sensor's own fault. "
             "It was so 1 time in the 30 days before.",
         ),
         (
             {"device": None, "unusual": 9},
-            "9 of 12 air_quality devices of Gate District deliver 62 % of their expected readings since 14:10, "
-            "99 % in the weeks before. One cause is likely: the network, or the way to us. "
+            "9 of 12 devices (Air quality station) of Gate District deliver 62 % of their expected readings since "
+            "14:10, 99 % in the weeks before. One cause is likely: the network, or the way to the broker. "
             "It was so 1 time in the 30 days before.",
         ),
     ],
 )
 def test_a_sentence_says_how_much_since_when_how_much_before_and_who_else(
-    changed: dict[str, object], expected: str
+    catalogue: Catalogue, changed: dict[str, object], expected: str
 ) -> None:
     change = Change(
         "completeness", MONDAY + 14 * HOUR + 10 * MINUTE, 0.62, 0.99, "air_quality", "gate", "aq-017", 12, 1
     )
     change = dataclasses.replace(change, **changed)  # type: ignore[arg-type]
-    places = {"gate": "Gate District"}
-    assert sentence_of(change, MONDAY + DAY - 1, zoneinfo.ZoneInfo("Asia/Almaty"), places, 1) == expected
-    assert title_of(change, places).endswith(": aq-017" if change.device else ": Gate District")
+    english = Speech(MONDAY + DAY - 1, zoneinfo.ZoneInfo("Asia/Almaty"), catalogue)
+    assert english.say(*sentence_of(change, 1)) == expected
+    assert english.say(title_of(change)).endswith(": aq-017" if change.device else ": Gate District")

@@ -17,10 +17,11 @@ from sensors.alerts import Severity
 from sensors.destinations import DestinationType
 from stack.ports import free_port
 from storage.database import connect
-from storage.deliveries import forget_finished
+from storage.deliveries import forget_finished, load_told
 from storage.delivery_list import replay_dead
 from storage.destinations import order_test, replace_secret
 from storage.errors import RetryableError, classify
+from tests.alerts.making import PATTERN
 from tests.alerts.outbox import Outbox, add, add_hook, change, mail_of, raise_alert
 from tests.alerts.receivers import hook, mailbox
 from tests.cli.command import start
@@ -54,6 +55,18 @@ async def test_each_event_of_an_alert_that_fired_is_delivered_in_order(outbox: O
     assert (first["id"], first["state"], first["resolved_at"]) == (str(alert), "firing", None)
     assert last["resolved_at"] is not None
     assert len({one.id for one in received}) == 3
+
+
+async def test_what_is_delivered_says_in_every_language_what_was_said_then(outbox: Outbox) -> None:
+    number = await raise_alert(outbox.connection, "a")
+    await outbox.connection.execute(
+        "UPDATE alatau.alert_event SET message = $2 WHERE alert_id = $1 AND state = 'firing'",
+        number,
+        PATTERN.message,
+    )
+    events = await outbox.connection.fetch("SELECT id FROM alatau.alert_event WHERE alert_id = $1", number)
+    alerts = await load_told(outbox.connection, [row["id"] for row in events])
+    assert [one.then.message for one in alerts.values()] == [PATTERN.message]
 
 
 async def test_what_did_not_come_to_fire_is_not_told(outbox: Outbox) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime as dt
 import pathlib
 import ssl
@@ -12,6 +13,7 @@ import pytest
 
 from alerts.mail import Mail, MailError, MailOptions, compose
 from alerts.messages import DeliveryError, Message
+from sensors.messages import Language
 from stack.pki import Authority
 from tests.alerts.receivers import Mailbox, listening, mailbox
 from tests.alerts.samples import NOW, mail, message, trial
@@ -79,6 +81,23 @@ def test_no_name_of_anything_begins_a_header_or_a_line() -> None:
     assert made["Subject"] == "[Alatau] firing, critical: x Bcc: everybody@example.org <script>"
     assert not any(line.startswith("Bcc") for line in made.get_content().splitlines())
     assert made.get_content_type() == "text/plain"
+
+
+def test_a_mail_is_in_the_language_of_its_destination() -> None:
+    told = message(title="PM2.5 150,0 µg/m³ шегінен жоғары: air-1", sentence="Сөйлем.")
+    one = composed(dataclasses.replace(told, language=Language.KAZAKH))
+    assert one["Subject"] == "[Alatau] белсенді, өте маңызды: PM2.5 150,0 µg/m³ шегінен жоғары: air-1"
+    lines = one.get_content().splitlines()
+    assert lines[0] == "Сөйлем."
+    assert "Құрылғы:  air-1" in lines
+    assert "Ереже:    pm2_5-day" in lines
+    storm = [
+        dataclasses.replace(message(n, "resolved" if n < 2 else "firing"), language=Language.RUSSIAN)
+        for n in range(221)
+    ]
+    digest = composed(*storm)
+    assert digest["Subject"] == "[Alatau] 221 изменение в тревогах: завершено: 2, активно: 219"
+    assert digest.get_content().splitlines()[-1] == "и ещё 21; все перечисляет GET /api/v1/alerts"
 
 
 async def test_a_test_says_that_it_is_one() -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import AsyncIterator
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -14,6 +15,7 @@ from alerts.evaluate import Evaluated, Evaluator
 from alerts.finding import Finding
 from alerts.scene import Scene
 from alerts.service import builtin_rules
+from alerts.speech import Speech
 from alerts.states import by_fingerprint
 from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
@@ -146,6 +148,10 @@ async def test_a_threshold_is_crossed_and_said_with_value_limit_and_time(evaluat
     found = await evaluation.of(rule(RuleKind.THRESHOLD, **HIGH, lasting="PT5M", clear_after="PT1M"))
     (one,) = found.values()
     assert one.sentence == "PM2.5 of air-1 is 163.2 µg/m³, above the limit of 150.0 µg/m³, since 16:58."
+    assert one.message is not None
+    english = Speech(NOON, ZoneInfo("Asia/Almaty"), evaluation.city.catalogue)
+    assert english.say(one.message["title"]) == one.title == "PM2.5 above 150.0 µg/m³: air-1"
+    assert english.say(*one.message["sentence"]) == one.sentence
     assert (one.device, one.kind, one.district) == ("air-1", "air_quality", "gate")
     assert (one.value, one.low, one.high, one.since) == (163.2, None, 150, NOON - 2 * MINUTE)
     assert (one.hold, one.clear, one.begins) == (5 * MINUTE, MINUTE, True)
@@ -196,7 +202,7 @@ async def test_silence_is_by_each_devices_own_interval(evaluation: Evaluation) -
     found = await evaluation.of(rule(RuleKind.SILENCE))
     assert set(found) == {"noise-3"}  # not new-1, which has never sent, nor off-1, which is disabled
     assert found["noise-3"].sentence == (
-        "noise-3 has sent nothing since 16:20, for 40 minutes; a reading is expected every 1 minute."
+        "noise-3 has sent nothing since 16:20, for 40 minutes. A reading is expected every 1 minute."
     )
     assert found["noise-3"].since == NOON - 40 * MINUTE
 
@@ -217,8 +223,8 @@ async def test_a_last_will_is_silence_without_waiting_for_intervals(
         one = found["noise-1"]
         assert one.title == "Offline: noise-1"
         assert one.sentence == (
-            "noise-1 went offline at 16:59, said by its last will or by itself, and has sent nothing since 16:59; "
-            "a reading is expected every 1 minute."
+            "noise-1 went offline at 16:59, said by its last will or by itself. noise-1 has sent nothing since "
+            "16:59, for 1 minute. A reading is expected every 1 minute."
         )
         assert (one.since, one.begins) == (NOON - 40 * SECOND, True)
         assert one.evidence["offline_since"] == "2026-01-15T11:59:20+00:00"
@@ -227,7 +233,7 @@ async def test_a_last_will_is_silence_without_waiting_for_intervals(
         again = await evaluation.of(slow, active=known("r/noise-1"))
         assert again["noise-1"].since == NOON - 90 * MINUTE
         crowd = await evaluation.of(rule(RuleKind.SILENCE, kinds=["noise"]), now=NOON + 30 * MINUTE)
-        assert "since 16:59; offline by their last wills: 1. One cause" in crowd["city"].sentence
+        assert "since 16:59. Offline by their last wills: 1. One cause" in crowd["city"].sentence
     finally:
         await city.owner.execute("TRUNCATE alatau.device_status")
 
@@ -267,7 +273,10 @@ async def test_a_mean_is_held_against_its_limit_by_device_and_by_district(evalua
     assert set(found) == {"gate/air_quality"}
     one = found["gate/air_quality"]
     assert "over 1 day is 42." in one.sentence
-    assert "over 4 devices, above the limit of 25.0 µg/m³ (a law), since 17:00." in one.sentence
+    assert (
+        "over 4 devices, above the limit of 25.0 µg/m³, since 17:00. The limit is that of: a law."
+        in one.sentence
+    )
     assert (one.device, one.district, one.kind) == (None, "gate", "air_quality")
 
 
@@ -279,9 +288,7 @@ async def test_a_mean_needs_three_quarters_of_its_time(evaluation: Evaluation) -
 async def test_one_metric_is_held_against_another(evaluation: Evaluation) -> None:
     weak: Spec = {"metric": "power", "to": "current", "below": 0.5}
     (one,) = (await evaluation.of(rule(RuleKind.RATIO, **weak))).values()
-    assert one.sentence.startswith(
-        "Active power of meter-1 is 0.3 times its Current, below the limit of 0.5,"
-    )
+    assert one.sentence.startswith("Power of meter-1 is 0.3 times its Current, below the limit of 0.5,")
     assert await evaluation.of(rule(RuleKind.RATIO, **weak, at_least=31)) == {}
 
 

@@ -166,6 +166,11 @@ async def test_an_alert_goes_its_way_with_its_history(clean: City) -> None:
         ("resolved", None),
     ]
     assert events[-1].sentence.startswith("It is over since 17:05. It was: PM2.5 of air-1 is 163.2 µg/m³")
+    assert alert.message == events[0].message == events[2].message
+    assert [event.message and [one["key"] for one in event.message["sentence"]] for event in events] == [
+        *[["alert.text.above"]] * 3,
+        ["alert.text.over", "alert.text.above"],
+    ]
     await clean.owner.remove_listener(ALERTS_CHANNEL, hear)
     assert set(heard) == {""}
 

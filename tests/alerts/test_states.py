@@ -78,6 +78,21 @@ def test_what_it_says_is_renewed_every_five_minutes_and_that_is_no_step() -> Non
     assert change.step is None
 
 
+def test_an_end_says_since_when_and_what_it_was_in_every_language_it_had() -> None:
+    for message in (PATTERN.message, None):
+        kept = Kept()
+        kept.step([dataclasses.replace(PATTERN, message=message)], NOON)
+        (change,) = plan(kept.active.values(), [], NOON + MINUTE, ZONE).changes
+        assert change.step == f"It is over since 17:01. It was: {PATTERN.sentence}"
+        if message is None:
+            assert change.step_message is None
+        else:
+            assert change.step_message is not None
+            over, *rest = change.step_message["sentence"]
+            assert over["key"] == "alert.text.over"
+            assert (change.step_message["title"], rest) == (message["title"], message["sentence"])
+
+
 def test_another_severity_is_a_step_of_what_fires_or_is_acknowledged_and_of_what_is_pending_none() -> None:
     kept = Kept()
     kept.step([PATTERN], NOON)
@@ -100,7 +115,7 @@ def test_its_end_is_told_by_the_citys_clock_with_the_day_where_that_is_not_today
     kept.step([dataclasses.replace(PATTERN, clear=90 * MINUTE)], evening)
     kept.step([], evening + MINUTE)
     (change,) = plan(kept.active.values(), [], evening + 91 * MINUTE, ZONE).changes
-    assert change.step == f"It is over since 15 January, 23:01. It was: {PATTERN.sentence}"
+    assert change.step == f"It is over since 15 Jan, 23:01. It was: {PATTERN.sentence}"
 
 
 @given(PASSES)

@@ -182,7 +182,7 @@ async def test_each_fault_is_found_once_with_what_is_usual_since_when_and_what_n
     assert stuck.metric == "laeq"
     assert stuck.value == pytest.approx(63.3)
     assert stuck.sentence.startswith(
-        f"{STUCK} says exactly 63.3 dB for A-weighted equivalent level since 12:00;"
+        f"Equivalent noise level of {STUCK} has been exactly 63.3 dB since 12:00, for 5 hours. Usual is "
     )
     silent = found[f"anomaly/silence/{SILENT}"]
     assert silent.since == NOON - FAULTY - INTERVAL
@@ -249,7 +249,7 @@ async def test_what_arrives_less_and_what_is_refused_is_found_with_how_much_it_w
     assert refused.evidence["pattern"] == "refused"
     assert refused.evidence["reasons"] == {"undecodable": 30}
     assert refused.sentence.startswith(
-        "Of what bin-refused sends 51 % is refused since 12:05, mostly as undecodable"
+        "Of what bin-refused sends 51 % is refused since 12:05, 0 % in the weeks before. Mostly: Can't be read."
     )
 
 

@@ -10,13 +10,15 @@ import orjson
 import pytest
 
 from alerts.messages import load_messages
+from sensors.messages import Language
 from sensors.networks import parse_networks
 from storage.api_keys import Role, Scope, generate_key, store_key
 from storage.deliveries import Due
 from storage.delivery_list import list_deliveries
 from storage.destinations import DELIVERIES_CHANNEL
+from tests.alerts.making import PATTERN, passed
 from tests.alerts.outbox import change, raise_alert
-from tests.api.answers import problem
+from tests.api.answers import NOW, problem
 from tests.api.conftest import Served
 from tests.cities import City
 
@@ -39,14 +41,29 @@ async def test_a_destination_is_made_changed_and_deleted_on_record(
 ) -> None:
     first = await made(client, "ops")
     assert first["secret"].startswith("whsec_")
-    assert (first["severity"], first["per_minute"], first["enabled"]) == ("warning", 120, True)
+    assert (first["severity"], first["per_minute"], first["enabled"], first["language"]) == (
+        "warning",
+        120,
+        True,
+        "en",
+    )
     changed = await client.put(
         f"{PATH}/ops",
-        json={"url": "https://example.org/b", "severity": "info", "districts": ["gate"], "enabled": False},
+        json={
+            "url": "https://example.org/b",
+            "severity": "info",
+            "districts": ["gate"],
+            "enabled": False,
+            "language": "ru",
+        },
     )
     listed = {one["name"]: one for one in (await client.get(PATH)).json()["destinations"]}
     assert listed["ops"] == changed.json()
-    assert (listed["ops"]["url"], listed["ops"]["districts"]) == ("https://example.org/b", ["gate"])
+    assert (listed["ops"]["url"], listed["ops"]["districts"], listed["ops"]["language"]) == (
+        "https://example.org/b",
+        ["gate"],
+        "ru",
+    )
     assert listed["mqtt"]["type"] == "mqtt"  # is there from the beginning
     assert (await client.delete(f"{PATH}/ops")).status_code == 204
     problem(await client.put(f"{PATH}/ops", json={"url": WEBHOOK["url"]}), 404, "not-found")
@@ -196,6 +213,25 @@ async def test_what_is_delivered_is_what_the_api_shows(
     assert told["type"] == f"alert.{state}"
     assert told["data"]["unit"] == "ug/m3"
     assert told["data"] == shown
+
+
+async def test_what_is_delivered_is_in_the_language_of_its_destination(city: City) -> None:
+    await passed(city.owner, [PATTERN])
+    event = await city.owner.fetchval(
+        "SELECT max(id) FROM alatau.alert_event WHERE sentence = $1", PATTERN.sentence
+    )
+    due = Due(1, "", event, 0, 0.0, NOW)
+    told = {}
+    for language in Language:
+        (message,) = await load_messages(city.owner, [due], language)
+        assert message.alert is not None
+        assert message.alert["message"] == PATTERN.message
+        told[language] = message.alert["sentence"].split(". ")[0]
+    assert told == {
+        Language.ENGLISH: PATTERN.sentence.split(". ")[0],
+        Language.RUSSIAN: "Устройство air-1: PM2.5 163,2 µg/m³ с 16:20",
+        Language.KAZAKH: "air-1 құрылғысы: PM2.5 163,2 µg/m³",
+    }
 
 
 async def test_what_was_given_up_is_listed_page_by_page(client: httpx2.AsyncClient, city: City) -> None:

@@ -109,7 +109,7 @@ async def test_what_is_wrong_is_shown_to_people_and_programs(
     assert alatau("alert", "--status").out == "No alert: nothing is known to be wrong."
     await passed(connection, [PATTERN])
     shown = alatau("alert", "--status").out
-    assert "warning firing 2026-01-15 11:20 PM2.5 at air-1 is 163 ug/m3" in shown
+    assert "warning firing 2026-01-15 11:20 PM2.5 of air-1 is 163.2 µg/m³ since 16:20." in shown
     (one,) = json.loads(alatau("alert", "--status", "--json").out)
     assert (one["severity"], one["state"], one["sentence"]) == ("warning", "firing", PATTERN.sentence)
     assert alatau("alert", "--json").code == 2

@@ -25,11 +25,21 @@ async def test_a_destination_is_added_listed_and_removed_on_record(
     assert made.code == 0, made.errors
     secret = made.out.split()[1]
     assert secret.startswith("whsec_")
-    duty = alatau("destination", "add", "duty", "--email", "duty@example.org", "--severity", "critical")
+    duty = alatau(
+        "destination",
+        "add",
+        "duty",
+        "--email",
+        "duty@example.org",
+        "--severity",
+        "critical",
+        "--language",
+        "kk",
+    )
     assert "whsec_" not in duty.out
     listed = alatau("destination", "list").out
-    assert "ops webhook https://example.org/a warning gate 0 0 -" in listed
-    assert "duty email duty@example.org critical - 0 0 -" in listed
+    assert "ops webhook https://example.org/a warning gate en 0 0 -" in listed
+    assert "duty email duty@example.org critical - kk 0 0 -" in listed
     assert secret not in listed
     other = alatau("destination", "secret", "ops").out.split()[1]
     assert (
