@@ -201,7 +201,8 @@ async def test_an_alert_is_explained_and_acknowledged_with_a_note_through_the_pa
     row = page.get_by_role("listitem").filter(has_text="PM2.5 unusually high")
     await expect(row).to_contain_text("Acknowledged")
     await town.city.owner.execute(
-        "UPDATE alatau.alert SET state = 'resolved', resolved_at = now(), changed_at = now() WHERE id = $1",
+        "UPDATE alatau.alert SET state = 'resolved', resolved_at = now(), changed_at = now(), said_at = now() "
+        "WHERE id = $1",
         number,
     )
     await expect(row).to_have_count(0)

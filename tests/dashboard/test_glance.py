@@ -149,7 +149,8 @@ async def test_an_alert_comes_is_acknowledged_and_goes_by_itself(visitor: Visito
     assert "anna" in await town.city.owner.fetchval(f"{by} ORDER BY a.id DESC LIMIT 1", device)
     # It is over in the database: in a pass of later, which finds nothing.
     await town.city.owner.execute(
-        "UPDATE alatau.alert SET state = 'resolved', resolved_at = now(), changed_at = now() WHERE state <> 'resolved'"
+        "UPDATE alatau.alert SET state = 'resolved', resolved_at = now(), changed_at = now(), said_at = now() "
+        "WHERE state <> 'resolved'"
     )
     await expect(page.locator(".glance-alerts li", has_text=device)).to_have_count(0)
 
