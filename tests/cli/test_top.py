@@ -90,7 +90,10 @@ def test_the_screen_of_that_is_for_people(alatau: Alatau) -> None:
     assert result.code == 0, result.errors
     assert "Alatau City ▲ 2 alerts, 1 of 4 devices silent, 3 refused in the last minute" in result.out
     assert "weather 1 0.50 2.0 s" in result.out
-    for alert in ("● critical 42 min The river is 5 m high.", "▲ warning 42 min PM2.5 at air-1 is 163 ug/m3"):
+    for alert in (
+        "● critical 42 min The river is 5 m high.",
+        "▲ warning 42 min PM2.5 of air-1 is 163.2 µg/m³",
+    ):
         assert alert in result.out
     assert "mute-1 has never sent anything" in result.out
 
