@@ -159,7 +159,7 @@ async def test_a_device_that_dies_is_offline_for_the_api_and_an_alert_says_so_at
     assert alert.device == name
     assert alert.since == at
     assert f"{name} went offline at " in alert.sentence
-    assert ", said by its last will or by itself, and has sent nothing since " in alert.sentence
+    assert f", said by its last will or by itself. {name} has sent nothing since " in alert.sentence
 
 
 async def test_who_says_goodbye_is_offline_and_who_only_disconnects_is_not(rig: Rig) -> None:
