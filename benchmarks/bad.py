@@ -12,9 +12,12 @@ from sensors.kinds import Kind
 from sensors.topics import Channel, Topics
 
 # No message alone is the cause of the first two: the database's state is, or the device's other readings are.
-# Of the third the metrics are stored all the same, so it is no bad reading to count; the last is of no reading.
+# Of the third the metrics are stored all the same, so it is no bad reading to count. The rest are of other formats.
 LEFT_OUT = frozenset(
-    {Reason.REFUSED_BY_DATABASE, Reason.RATE_EXCEEDED, Reason.BAD_SEQUENCE, Reason.BAD_STATUS}
+    {
+        *(Reason.REFUSED_BY_DATABASE, Reason.RATE_EXCEEDED, Reason.BAD_SEQUENCE, Reason.BAD_STATUS),
+        *(Reason.DUPLICATE, Reason.NO_BIRTH, Reason.SIMULATED, Reason.WRONG_UNIT),
+    }
 )
 _PAYLOADS: dict[Reason, Callable[[Kind, int], str]] = {
     Reason.UNKNOWN_TOPIC: lambda kind, stamp: _reading(kind, stamp, "1"),

@@ -39,6 +39,7 @@ COMMANDS = {
     "pki": "pki",
     "correct": "correct",
     "gaps": "gaps",
+    "decode": "decode",
     "broker-files": "deployment",
     "compose-env": "deployment",
     "test": "development",
