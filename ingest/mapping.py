@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ingest.decode import Fault, Row
@@ -16,6 +16,7 @@ from sensors.profiles import Profile
 from sensors.ucum import UnitError, convert
 
 _NAN = math.nan
+_MOST_PLANS = 256
 
 
 class _Target(NamedTuple):
@@ -26,12 +27,28 @@ class _Target(NamedTuple):
     offset: float
     unit: str | None
 
-    def value(self, value: float, said: str | None) -> float:
-        """Return a value that is said in a unit, or in none, in the metric's. Raises UnitError."""
-        if said is None or self.unit is None:
-            return value * self.factor + self.offset
-        factor, offset = _joined(said, self.unit, self.factor, self.offset)
-        return value * factor + offset
+    def of(self, place: int, said: str | None) -> _Step:
+        """Return what to do with a value that is said in a unit, or in none. Raises UnitError."""
+        factor, offset = self.factor, self.offset
+        if said is not None and self.unit is not None:
+            factor, offset = _joined(said, self.unit, factor, offset)
+        return _Step(place, self.column, factor, offset)
+
+
+class _Step(NamedTuple):
+    """The value at a place of a reading, as ``value × factor + offset``, is that of a column."""
+
+    place: int
+    column: int
+    factor: float
+    offset: float
+
+
+class _Plan(NamedTuple):
+    """What becomes of readings with the same fields in the same units."""
+
+    steps: tuple[_Step, ...]
+    faults: tuple[Fault, ...]
 
 
 @dataclasses.dataclass(slots=True)
@@ -50,60 +67,67 @@ class Compiled:
         self._width = len(kind.columns)
         self._targets = _of_profile(kind, profile) if profile else _of_names(kind)
         self._is_of_names = profile is None
+        self._plans: dict[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], _Plan] = {}
 
     def map(self, reading: Reading) -> Mapped:
         """Return a reading as a row. Fields that nobody mapped are left out: firmware says more than one measures."""
-        row = [_NAN] * self._width
-        found, faults, units = 0, [], reading.units
-        targets, values = self._targets, reading.values
-        for field, value in values.items():
-            target = targets.get(field)
+        key = (tuple(reading.values), tuple(reading.units.items()))
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plan(reading)
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            self._plans[key] = plan
+        if not plan.steps:
+            return Mapped(None, list(plan.faults))
+        row, values = [_NAN] * self._width, [*reading.values.values()]
+        for place, column, factor, offset in plan.steps:
+            row[column] = values[place] * factor + offset
+        return Mapped((reading.time, *row), list(plan.faults))
+
+    def _plan(self, reading: Reading) -> _Plan:
+        """Most of what is said comes in the same fields again: what they become is found out once."""
+        steps, faults = [], []
+        for place, (field, (target, others)) in enumerate(self._chosen(list(reading.values)).items()):
             if target is None:
                 continue
+            if others:
+                names = " and ".join((field, *others))[:200]
+                detail = f"{names} have the same last name; map one by a profile"
+                faults.append(Fault(Reason.DUPLICATE, detail))
+                continue
             try:
-                row[target.column] = target.value(value, units.get(field))
+                steps.append(target.of(place, reading.units.get(field)))
             except UnitError as error:
                 faults.append(Fault(Reason.WRONG_UNIT, f"{field}: {error}"))
-            else:
-                found += 1
-        if self._is_of_names:
-            for field, target, others in _by_last_name(values, targets):
-                if others:
-                    names = " and ".join((field, *others))[:200]
-                    faults.append(
-                        Fault(Reason.DUPLICATE, f"{names} have the same last name; map one by a profile")
-                    )
-                    continue
-                try:
-                    row[target.column] = target.value(values[field], units.get(field))
-                except UnitError as error:
-                    faults.append(Fault(Reason.WRONG_UNIT, f"{field}: {error}"))
-                else:
-                    found += 1
-        if found:
-            return Mapped((reading.time, *row), faults)
-        if not faults:
-            faults = [Fault(Reason.NO_METRICS, self._nothing(values))]
-        return Mapped(None, faults)
+        if not steps and not faults:
+            faults = [Fault(Reason.NO_METRICS, self._nothing(reading.values))]
+        return _Plan(tuple(steps), tuple(faults))
+
+    def _chosen(self, fields: list[str]) -> dict[str, tuple[_Target | None, list[str]]]:
+        """Return where each field goes, and of those that go nowhere for it, which others have the same last name.
+
+        Without a profile a field within others, such as ``BME280.Temperature``, is the metric of its last name, if no
+        field is that alone.
+        """
+        chosen: dict[str, tuple[_Target | None, list[str]]] = {
+            field: (self._targets.get(field), []) for field in fields
+        }
+        if not self._is_of_names:
+            return chosen
+        alike: dict[str, list[str]] = {}
+        for field in fields:
+            name = field.rpartition(".")[2].lower()
+            if name != field and name in self._targets and name not in chosen:
+                alike.setdefault(name, []).append(field)
+        for name, (first, *others) in alike.items():
+            chosen[first] = (self._targets[name], others)
+        return chosen
 
     def _nothing(self, values: Mapping[str, float]) -> str:
         names = ", ".join(list(values)[:8]) or "none"
         wanted = did_you_mean(next(iter(values), ""), self._targets)
         return f"no field of it is mapped to a metric of {self.kind.name} (it has: {names[:200]}); {wanted}"
-
-
-def _by_last_name(
-    values: Mapping[str, float], targets: Mapping[str, _Target]
-) -> Iterator[tuple[str, _Target, list[str]]]:
-    """Yield fields within others, such as ``BME280.Temperature``, whose last name is a metric's that no field has
-    alone; with those that have the same."""
-    of_metric: dict[str, list[str]] = {}
-    for field in values:
-        name = field.rpartition(".")[2].lower()
-        if name != field and name in targets and name not in values:
-            of_metric.setdefault(name, []).append(field)
-    for name, (field, *others) in of_metric.items():
-        yield field, targets[name], others
 
 
 def _joined(said: str, wanted: str, factor: float, offset: float) -> tuple[float, float]:

@@ -1,0 +1,11 @@
+"""The benchmark of decoders reads what it measures."""
+
+from __future__ import annotations
+
+from benchmarks.decode import measure
+
+
+def test_every_format_of_it_is_read() -> None:
+    measures = {one.name: one.value for one in measure(rounds=1, seconds=0.001)}
+    assert {"native", "SenML", "ChirpStack", "line protocol"} < set(measures)
+    assert all(value > 0 for value in measures.values())
