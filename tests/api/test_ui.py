@@ -37,6 +37,14 @@ def bases(texts: dict[str, str], language: str) -> set[str]:
     return found
 
 
+def test_a_russian_form_of_one_says_the_number_which_may_be_twenty_one(
+    texts: dict[str, dict[str, str]],
+) -> None:
+    ru = texts["ru"]
+    silent = [key for key, text in ru.items() if key.endswith(".one") and "{n}" not in text]
+    assert [key for key in silent if "{n}" in ru[key.removesuffix("one") + "many"]] == []
+
+
 async def test_the_root_leads_to_it_and_any_view_is_the_same_page(client: httpx2.AsyncClient) -> None:
     root = await client.get("/", headers=OPEN)
     assert (root.status_code, root.headers["location"]) == (307, "/ui")
