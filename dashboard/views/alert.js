@@ -5,7 +5,7 @@ import { explain, get } from "../api.js";
 import { t } from "../i18n.js";
 import { listen } from "../live.js";
 import { acknowledgeForm, alertState, mayAcknowledge, since } from "./alert-list.js";
-import { aggregate, theCity } from "./city.js";
+import { aggregate, headline, theCity } from "./city.js";
 import { chip, empty, h, Panel, sign } from "./kit.js";
 import { change, to } from "./links.js";
 import { sentenceOf, titleOf } from "./message.js";
@@ -41,38 +41,42 @@ registerView("alert", {
 });
 
 /** Return what the picture shows: from before the alert began to after its end. */
-function spanOf(/** @type {any} */ alert, now = Date.now()) {
+function spanOf(/** @type {any} */ alert, least = 6, now = Date.now()) {
   const begun = Date.parse(alert.since);
   const over = alert.resolved_at ? Date.parse(alert.resolved_at) : now;
-  const before = Math.max(6 * HOUR, Math.min(over - begun, 5 * 24 * HOUR));
+  const before = Math.max(least * HOUR, Math.min(over - begun, 5 * 24 * HOUR));
   return { start: written(begun - before), end: written(Math.min(now, over + before / 4)) };
 }
 
-/** Return the picture: the value, the band in which it was expected, since when. */
+/** Return the picture: the value, the band in which it was expected, since when; where it is of no value, how many readings came. */
 function evidencePanel(/** @type {any} */ alert, /** @type {City} */ city, /** @type {AbortSignal} */ signal) {
-  const { metric, expected } = alert;
+  const { expected } = alert;
+  const kind = city.kinds.get(alert.kind);
+  const metric = alert.metric ?? (kind && headline(kind));
   if (!metric) return null;
-  const filter = scopeOf(alert);
-  const agg = aggregate(city, metric) === "increase" ? "rate" : "avg";
-  const question = { metric: [metric], agg: [agg], ...filter, ...spanOf(alert), compare: "-P7D" };
+  const isCount = !alert.metric;
+  const agg = isCount ? "count" : aggregate(city, metric) === "increase" ? "rate" : "avg";
+  const question = { metric: [metric], agg: [agg], ...scopeOf(alert), ...spanOf(alert, isCount ? 24 : 6), compare: "-P7D", ...(isCount ? { step: "PT1H" } : {}) };
   return new Panel({
-    title: t("drill.evidence"),
+    title: t(isCount ? "drill.arrivals" : "drill.evidence"),
     note: h("a.more", { href: to("explore", parameters(question)) }, t("drill.explore_this")),
     signal,
     every: alert.resolved_at ? 0 : 60,
     lines: 7,
-    load: (inner) => get("series", parameters(question, { max_points: "400" }), { signal: inner }),
+    load: (inner) => get("series", parameters(question, isCount ? {} : { max_points: "400" }), { signal: inner }),
     draw: (answer) => {
-      const [picture] = picturesOf(answer, () => city.metric(metric), [agg]);
+      const [picture] = picturesOf(answer, () => (isCount ? t("drill.arrivals") : city.metric(metric)), [agg]);
       if (!picture) return empty(t("drill.no_values_in_range"));
       picture.lines[0].role = "main";
+      const unit = isCount ? "" : (alert.unit ?? picture.unit);
       const marks = [{ at: Date.parse(alert.since) / 1000, label: t("drill.began"), tone: alert.severity }];
       if (alert.resolved_at) marks.push({ at: Date.parse(alert.resolved_at) / 1000, label: t("drill.resolved"), tone: "good" });
       const band = expected && { ...expected, label: t("drill.expected") };
-      const words = [t("drill.value_was", { value: quantity(alert.value, alert.unit ?? picture.unit) }), expected && t("drill.expected_was", { range: rangeOf(expected, alert.unit ?? picture.unit) })];
+      const words = isCount ? [sentenceOf(alert, city)] : [t("drill.value_was", { value: quantity(alert.value, unit) }), expected && t("drill.expected_was", { range: rangeOf(expected, unit) })];
+      const name = isCount ? t("drill.arrivals") : city.metric(metric);
       return [
-        plot({ ...picture, zone: city.zone, band, marks, height: 300, label: `${city.metric(metric)}. ${words.filter(Boolean).join(" ")}` }),
-        h("ul.legend", {}, expected && h("li", {}, h("i.band-key", { "aria-hidden": "true" }), `${t("drill.expected")} ${rangeOf(expected, alert.unit ?? picture.unit)}`), h("li", {}, h("i.ghost-key", { "aria-hidden": "true" }), t("drill.week_before"))),
+        plot({ ...picture, unit, zone: city.zone, band, marks, height: 300, label: `${name}. ${words.filter(Boolean).join(" ")}` }),
+        h("ul.legend", {}, expected && h("li", {}, h("i.band-key", { "aria-hidden": "true" }), `${t("drill.expected")} ${rangeOf(expected, unit)}`), h("li", {}, h("i.ghost-key", { "aria-hidden": "true" }), t("drill.week_before"))),
       ];
     },
   }).element;

@@ -208,6 +208,23 @@ async def test_an_alert_is_explained_and_acknowledged_with_a_note_through_the_pa
     await expect(row).to_have_count(0)
 
 
+async def test_an_alert_of_no_value_shows_how_many_readings_came(visitor: Visitor, town: Town) -> None:
+    number = await town.city.owner.fetchval(
+        """
+        INSERT INTO alatau.alert (kind_of_rule, fingerprint, severity, state, title, sentence, since, changed_at,
+                                  fired_at, device_id, district, kind, evidence, clear_seconds)
+        SELECT 'quality', 'lossy ' || id, 'warning', 'firing', 'Half is lost', 'Half of its readings are lost.',
+               now() - interval '2 hours', now(), now(), device_id, district, kind, '{}', 0
+        FROM alatau.device WHERE id = 'sim-noise-gate-0001' RETURNING id
+        """
+    )
+    visit = await visitor()
+    await visit.open(f"/ui/alert?alert={number}")
+    chart = visit.page.get_by_role("group", name="Readings that came. Half of its readings are lost.")
+    await expect(chart).to_be_visible()
+    await town.city.owner.execute("DELETE FROM alatau.alert WHERE id = $1", number)
+
+
 async def test_who_may_only_look_is_not_asked_to_acknowledge(visitor: Visitor, town: Town) -> None:
     number = await raise_alert(town, "sim-air-quality-green-0001")
     visit = await visitor("vera")
