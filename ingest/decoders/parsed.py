@@ -105,11 +105,6 @@ class Format:
     decode: Callable[[Incoming, Any], Parsed]
     memory: Callable[[], Any] = _nothing
 
-    @property
-    def is_stateful(self) -> bool:
-        """Whether messages can only be read with what earlier ones said."""
-        return self.memory is not _nothing
-
 
 def refuse(reason: Reason, path: str, found: str, valid: str) -> Parsed:
     """Return a message of which nothing can be read."""

@@ -1,4 +1,4 @@
-"""ThingsBoard's gateway API: many devices in one message; and the payload of its device API, for other transports."""
+"""ThingsBoard's gateway API: many devices in one message."""
 
 from __future__ import annotations
 
@@ -35,17 +35,6 @@ def decode(incoming: Incoming, _: None) -> Parsed:
             parsed.refusals.append(Refusal(Reason.UNKNOWN_DEVICE, pointer(device), shown(device), _NAME))
             continue
         _take(entries, Group(device, parsed), (device,))
-    return parsed
-
-
-def decode_device_payload(payload: bytes, source: str) -> Parsed:
-    """Return what a payload of ``v1/devices/me/telemetry`` says, of which only the connection tells the device."""
-    try:
-        said = document(payload)
-    except ValueError as error:
-        return refuse(Reason.UNDECODABLE, "", str(error)[:80], _ENTRY)
-    parsed = Parsed()
-    _take(said, Group(source, parsed), ())
     return parsed
 
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from ingest.decoders import fiware, homie, sensorthings, thingsboard
 from ingest.decoders.parsed import Format, Incoming, Parsed
 from ingest.decoders.table import match
-from ingest.decoders.thingsboard import decode_device_payload
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
 IDS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
@@ -84,18 +83,19 @@ def test_sensorthings(milliseconds: int, result: float) -> None:
         ),
     ],
 )
-def test_the_payload_of_thingsboard_s_device_api_is_read_for_whoever_sent_it(
+def test_each_shape_of_thingsboard_s_entries_is_read_for_its_device(
     payload: bytes, times: list[float], values: list[dict[str, float]]
 ) -> None:
-    parsed = decode_device_payload(payload, "air-7")
+    parsed = _read(thingsboard.FORMAT, "v1/gateway/telemetry", f'{{"air-7": {payload.decode()}}}')
     assert [one.source for one in parsed.readings] == ["air-7"] * len(values)
     assert [one.values for one in parsed.readings] == values
     assert [one.time for one in parsed.readings] == pytest.approx(times, nan_ok=True)
 
 
-def test_a_payload_of_the_device_api_that_is_none_is_refused() -> None:
-    assert [one.path for one in decode_device_payload(b"[-3.5]", "air-7").refusals] == ["/0"]
-    assert [one.path for one in decode_device_payload(b"-", "air-7").refusals] == [""]
+def test_a_payload_of_thingsboard_that_is_none_is_refused_where_it_is_wrong() -> None:
+    for payload, path in (('{"air-7": [-3.5]}', "/air-7/0"), ("-", "")):
+        parsed = _read(thingsboard.FORMAT, "v1/gateway/telemetry", payload)
+        assert [one.path for one in parsed.refusals] == [path]
 
 
 def _iso(milliseconds: int) -> str:
