@@ -9,6 +9,7 @@ from alerts.baseline import History
 from alerts.neighbours import Ints
 from sensors.kinds import Behaviour, Metric
 from storage.anomaly_inputs import States
+from storage.columns import places_of
 from storage.rollup_tables import HOUR
 
 
@@ -44,11 +45,10 @@ def _places(
     states: States, devices: Ints, start: int, hours: int
 ) -> tuple[npt.NDArray[np.bool_], tuple[Ints, Ints]]:
     """Return which rows count, and the device and hour of each of those."""
-    order = np.argsort(devices)
-    at = np.minimum(np.searchsorted(devices[order], states.device), len(order) - 1)
+    place = places_of(devices, states.device)
     hour = (states.bucket - start) // HOUR
-    kept = (devices[order][at] == states.device) & (states.count > 0) & (hour >= 0) & (hour < hours)
-    return kept, (order[at[kept]], hour[kept])
+    kept = (place >= 0) & (states.count > 0) & (hour >= 0) & (hour < hours)
+    return kept, (place[kept], hour[kept])
 
 
 def rises(last: npt.NDArray[np.float64], last_at: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -17,6 +17,7 @@ from sensors.kinds import Kind
 from sensors.times import DAY
 from storage.anomaly_inputs import Watched
 from storage.arrival_inputs import first_letter, read_letters, read_reasons, read_received, read_refused
+from storage.columns import places_of
 from storage.kinds import Connection
 
 _QUARTERS = WEEKS * 7 * DAY // WINDOW
@@ -120,7 +121,6 @@ class QualitySearch:
 
 def _places(watched: Watched, numbers: Ints) -> tuple[Ints, Bools]:
     """Return the places of devices by the database's numbers, and which of these are watched."""
-    order = np.argsort(watched.number)
-    at = np.minimum(np.searchsorted(watched.number[order], numbers), max(len(order) - 1, 0))
-    kept = watched.number[order][at] == numbers
-    return order[at[kept]], kept
+    place = places_of(watched.number, numbers)
+    kept = place >= 0
+    return place[kept], kept

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sensors.catalogue import Catalogue
 from sensors.kinds import Kind
 from sensors.times import SECOND, from_microseconds, to_microseconds
-from storage.columns import read_columns
+from storage.columns import places_of, read_columns
 from storage.device_status import IS_GONE, OFFLINE
 from storage.kinds import Connection, table
 from storage.latest_values import list_latest
@@ -51,12 +51,7 @@ class Fleet:
 
     def places(self, numbers: Ints) -> Ints:
         """Return the places of devices by the database's numbers, -1 of one that is not there."""
-        if not len(self.number):
-            return np.full(len(numbers), -1, np.int64)
-        order = np.argsort(self.number)
-        found = np.minimum(np.searchsorted(self.number[order], numbers), len(order) - 1)
-        place = order[found]
-        return np.where(self.number[place] == numbers, place, -1)
+        return places_of(self.number, numbers)
 
 
 async def read_fleet(connection: Connection, catalogue: Catalogue) -> Fleet:

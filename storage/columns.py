@@ -179,3 +179,12 @@ def _columns(body: memoryview, layout: np.dtype[Any], types: Sequence[str]) -> l
 def _native(column: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     native = column.astype(column.dtype.newbyteorder("="))
     return native + _POSTGRES_EPOCH if name == "timestamptz" else native
+
+
+def places_of(known: npt.NDArray[np.int64], wanted: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return the place among ``known``, in no order and each once, of each that is ``wanted``; -1 of one not there."""
+    if not len(known):
+        return np.full(len(wanted), -1, np.int64)
+    order = np.argsort(known)
+    place = order[np.minimum(np.searchsorted(known[order], wanted), len(order) - 1)]
+    return np.where(known[place] == wanted, place, -1)

@@ -9,7 +9,7 @@ import asyncpg
 import numpy as np
 import pytest
 
-from storage.columns import read_columns, stream_columns
+from storage.columns import places_of, read_columns, stream_columns
 from storage.database import connect
 from tests.conftest import Database
 
@@ -166,3 +166,10 @@ async def test_a_reader_that_is_cancelled_at_any_moment_leaves_its_connection_us
             assert await connection.fetchval("SELECT 7") == 7
     finally:
         await connection.close()
+
+
+def test_places_are_found_in_any_order_and_of_nothing_none() -> None:
+    known = np.array([7, 3, 9])
+    assert places_of(known, np.array([9, 3, 8, 7, 10, 0])).tolist() == [2, 1, -1, 0, -1, -1]
+    assert places_of(known[:0], np.array([7])).tolist() == [-1]
+    assert places_of(known, known[:0]).tolist() == []
