@@ -16,7 +16,7 @@ from sensors.topics import Channel, Topics
 LEFT_OUT = frozenset(
     {
         *(Reason.REFUSED_BY_DATABASE, Reason.RATE_EXCEEDED, Reason.BAD_SEQUENCE, Reason.BAD_STATUS),
-        *(Reason.DUPLICATE, Reason.NO_BIRTH, Reason.SIMULATED, Reason.WRONG_UNIT),
+        *(Reason.DUPLICATE, Reason.NO_BIRTH, Reason.SIMULATED, Reason.UNCLAIMED, Reason.WRONG_UNIT),
     }
 )
 _PAYLOADS: dict[Reason, Callable[[Kind, int], str]] = {

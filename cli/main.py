@@ -32,6 +32,8 @@ COMMANDS = {
     "dead-letters": "administration",
     "device": "devices",
     "batch": "batches",
+    "source": "sources",
+    "profile": "profiles",
     "rule": "rules",
     "destination": "destinations",
     "key": "keys",

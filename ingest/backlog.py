@@ -31,7 +31,6 @@ class Backlog:
             client_id=f"{session.client_id}-backlog",
             receive_maximum=100,
             session_expiry_seconds=0,
-            retained=True,
         )
         self._counts: dict[str, int] = {}
 
@@ -52,7 +51,9 @@ class Backlog:
         while True:
             pause = _PAUSE
             try:
-                session = await Session.open(self._options, [BROKER_STORED, BROKER_RETAINED], self._take)
+                session = await Session.open(
+                    self._options, [], self._take, retained=(BROKER_STORED, BROKER_RETAINED)
+                )
             except RefusedError:
                 log.info("the broker does not let us see what it holds")
                 pause = _PAUSE_REFUSED

@@ -22,6 +22,7 @@ from sensors.readings import ReadingBatch
 from storage.database import connect_alone
 from storage.deadline import deadline
 from storage.errors import PermanentError, RetryableError, classify
+from storage.wire_sources import ClaimedMeanwhileError
 from storage.writer import Batch, Written, write
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
@@ -103,6 +104,11 @@ class Committer:
         before = self._quota.copy() if cut.faulty else self._quota
         try:
             written = await self._write(cut, readings)
+        except ClaimedMeanwhileError:
+            self._quota = before
+            await self._directory.refresh(anew=True)
+            cut.begin_again()
+            return await self._store_halves(cut)
         except PermanentError as error:
             self._quota = before  # no letter of this transaction was kept
             if cut.messages == 1:
@@ -142,6 +148,9 @@ class Committer:
             (self._options.worker, *slot) if slot else None,
             cut.numbers(),
             cut.clockless,
+            cut.sightings.seen(),
+            cut.heard,
+            cut.lessons,
         )
         connection = await self.connection()
         started = self._since = time.perf_counter()
@@ -149,6 +158,8 @@ class Committer:
             async with deadline(connection, _DEADLINE_SECONDS * cut.patience):
                 written = await write(connection, batch)
         except Exception as error:
+            if isinstance(error, ClaimedMeanwhileError):
+                raise
             ours = classify(error)
             if isinstance(error, TimeoutError):
                 # Perhaps it is only large, and the database slow.

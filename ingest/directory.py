@@ -14,6 +14,7 @@ from storage.catalogue import CATALOGUE_CHANNEL, load_catalogue, newest_version
 from storage.database import connect
 from storage.devices import DEVICES_CHANGED, DEVICES_CHANNEL, find_routes, load_routes
 from storage.errors import StorageError, classify
+from storage.wire_sources import load_bindings
 
 _POLL_SECONDS = 30.0
 _DEADLINE_SECONDS = 30.0
@@ -32,11 +33,14 @@ class Directory:
         self._version: int | None = None
         self._known_changed = False
 
-    async def refresh(self, devices: Sequence[str] = ()) -> None:
+    async def refresh(self, devices: Sequence[str] = (), *, anew: bool = False) -> None:
         """Take over new devices and a new catalogue, and look for some devices by name. Raises StorageError.
+
+        ``anew``, also what is known already: something of it has changed.
 
         A device's number does not tell when it was committed: one may appear below those known already.
         """
+        self._known_changed |= anew
         async with self._lock:
             try:
                 async with asyncio.timeout(_DEADLINE_SECONDS):
@@ -61,6 +65,8 @@ class Directory:
         self._routes.add(await load_routes(self._connection, after))
         if devices:
             self._routes.add(await find_routes(self._connection, devices))
+        if self._routes.wire.formats and after == 0:
+            self._routes.wire.bind(await load_bindings(self._connection))
 
     def _notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         self._known_changed |= payload == DEVICES_CHANGED

@@ -13,11 +13,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ingest.decode import EXPLAINED_FAULTS, Fault, Row, take_apart
+from ingest.decoders.parsed import Parsed, Refusal, Reply
 from ingest.rows import Excesses, KindRows, RowCheck
 from ingest.sequence import Collected
+from ingest.wire import Sightings, unclaimed
 from sensors.checks import Reason, TimeWindow
 from sensors.readings import ReadingBatch
+from sensors.statuses import Said
 from storage.dead_letters import DeadLetter, Fold, Letters
+from storage.device_status import Heard
+from storage.lessons import Lesson
 from storage.sequences import Clockless, Numbers
 
 if TYPE_CHECKING:
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from ingest.letters import LetterQuota, Target
     from ingest.limits import RateLimits
     from ingest.routes import Route, Routes
+    from ingest.wire import Owner
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -90,6 +96,12 @@ class Cut:
     parts: list[Cut] | None = None
     stored: list[ReadingBatch] | None = None  # what was, once its transaction has committed
     sequence: Collected = dataclasses.field(default_factory=Collected)
+    # What messages of other formats say, by the identity of their packet: each is read once.
+    parsed: dict[int, Parsed] = dataclasses.field(default_factory=dict)
+    replies: list[Reply] = dataclasses.field(default_factory=list)
+    sightings: Sightings = dataclasses.field(default_factory=Sightings)
+    heard: list[Heard] = dataclasses.field(default_factory=list)
+    lessons: list[Lesson] = dataclasses.field(default_factory=list)
     apart: set[int] = dataclasses.field(default_factory=set)  # packets that brought what is ``clockless``
     # Apart from what is checked: numbered readings without a time, stored unless their number was kept.
     clockless: list[Clockless] = dataclasses.field(default_factory=list)
@@ -112,7 +124,8 @@ class Cut:
                 self.redelivered = True
             route = lookup(packet.topic)
             if route is None:
-                self.unrouted.append((packet, arrived))
+                if not self._take_foreign(packet, arrived):
+                    self.unrouted.append((packet, arrived))
                 continue
             try:
                 record = route.decode(packet.payload)
@@ -141,27 +154,32 @@ class Cut:
         They stay the same over retries. What was beyond its device's rate stays so, and is not charged again.
         """
         if self.parts is None:
-            self.parts = self._halves()
+            every = self._every()
+            middle = len(every) // 2
+            self.parts = [self._part(every[:middle]), self._part(every[middle:])]
         return self.parts
 
-    def _halves(self) -> list[Cut]:
-        every = [
+    def begin_again(self) -> None:
+        """Read the messages once more, as the only part of this cut: what they are read by has changed."""
+        self.parts = [self._part(self._every())]
+
+    def _every(self) -> list[tuple[PublishPacket, int]]:
+        return [
             (packet, arrived)
             for packets, received in self.fed
             for arrived, packet in enumerate(packets, received)
         ]
-        middle = len(every) // 2
-        cuts = []
-        for part in (every[:middle], every[middle:]):
-            cut = Cut(self.routes, self.arrivals, excess=self.excess)
-            for packet, received in part:
-                cut.feed([packet], received)
-            cuts.append(cut)
-        return cuts
+
+    def _part(self, messages: list[tuple[PublishPacket, int]]) -> Cut:
+        part = Cut(self.routes, self.arrivals, excess=self.excess, parsed=self.parsed)
+        for packet, received in messages:
+            part.feed([packet], received)
+        return part
 
     def refuse(self, detail: str) -> None:
         """Make every message of this cut a dead letter that the database refused."""
         self.checked, self.clockless, self.settled, self.limited = [], [], None, 0
+        self.sightings, self.heard, self.lessons = Sightings(), [], []
         self.apart.clear()
         self.arrivals.discard()
         self.faulty.clear()
@@ -252,6 +270,50 @@ class Cut:
         for fault in decoded.faults:
             self._fault(packet, received, route, fault)
 
+    def _take_foreign(self, packet: PublishPacket, received: int, *, is_last: bool = False) -> bool:
+        """Take a message of another format; return False, and take nothing, where it is of none, or of a device that
+        is not known. The last time, it is nobody's.
+        """
+        wire = self.routes.wire
+        if (owner := wire.owner(packet.topic)) is None:
+            return False
+        if not is_last and owner.publisher is not None and self.routes.route_of(owner.publisher) is None:
+            return False
+        parsed = self.parsed.get(id(packet))
+        if parsed is None:
+            parsed = self.parsed[id(packet)] = wire.parse(packet, received, owner)
+            self.replies += parsed.replies
+        if parsed.is_lesson:
+            self.lessons.append(Lesson(packet.topic, packet.payload, received))
+        for status in parsed.statuses:
+            if (one := wire.bound(owner, status.source, self.routes)) is not None:
+                said = Said.ONLINE if status.is_online else Said.OFFLINE
+                self.heard.append(Heard(one.route.device, said, received, packet.retain))
+        self._take_parsed(packet, received, owner, parsed)
+        return True
+
+    def _take_parsed(self, packet: PublishPacket, received: int, owner: Owner, parsed: Parsed) -> None:
+        route: Route | None = None
+        strangers = []
+        for reading in parsed.readings:
+            one = self.routes.wire.bound(owner, reading.source, self.routes)
+            if one is None:
+                strangers.append(reading)
+                continue
+            route = route or one.route
+            mapped = one.compiled.map(reading)
+            if mapped.row is not None:
+                self._append(mapped.row, packet, received, one.route)
+            for fault in mapped.faults:
+                self._fault(packet, received, one.route, fault)
+        for refusal in parsed.refusals:
+            self._fault(packet, received, route, _refused(refusal))
+        if strangers:
+            for reading in strangers:
+                self.sightings.note(owner.format.name, reading, packet.topic, received)
+            detail = unclaimed(owner.format, {reading.source for reading in strangers})
+            self._fault(packet, received, route, Fault(Reason.UNCLAIMED, detail))
+
     def _fault(self, packet: PublishPacket, received: int, route: Route | None, fault: Fault) -> None:
         message = self.faulty.get(id(packet))
         if message is None:
@@ -260,7 +322,7 @@ class Cut:
 
     def unknown_devices(self) -> list[str]:
         """Return the devices of the messages that have no route, as their topics name them."""
-        named = {self.routes.device_of(packet.topic) for packet, _ in self.unrouted}
+        named = {self.routes.publisher_of(packet.topic) for packet, _ in self.unrouted}
         return sorted(device for device in named if device is not None)
 
     def route_again(self) -> None:
@@ -270,7 +332,7 @@ class Cut:
             route = self.routes.lookup(packet.topic)
             if route is not None:
                 self._take_apart(packet, received, route)
-            else:
+            elif not self._take_foreign(packet, received, is_last=True):
                 self._fault(packet, received, None, _no_device(packet.topic, self.routes))
 
     def check(self, now: int, window: TimeWindow) -> list[ReadingBatch]:
@@ -303,6 +365,11 @@ class Cut:
         for place, fault in check.faults:
             self._fault(rows.packets[place], rows.received[place], rows.routes[place], fault)
         return check.kept()
+
+
+def _refused(refusal: Refusal) -> Fault:
+    where = f"{refusal.path}: " if refusal.path else ""
+    return Fault(refusal.reason, f"{where}found {refusal.found}; send {refusal.valid}")
 
 
 def _no_device(topic: str, routes: Routes) -> Fault:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from ingest.alarm import AlarmPolicy
+from ingest.decoders.parsed import Format
 from ingest.letters import LetterPolicy
 from ingest.limits import RatePolicy
 from ingest.session import SessionOptions
@@ -24,6 +25,8 @@ class IngestOptions:
     # The workers of one share divide the load among them; None for one alone. Mosquitto 2.0 forgets shared
     # subscriptions when it restarts, and drops what comes until the workers are back; others it keeps.
     share: str | None = None
+    # Of other firmware, beside the native one. One worker of a share reads them: many need earlier messages.
+    formats: tuple[Format, ...] = ()
     window: TimeWindow = dataclasses.field(default_factory=TimeWindow)
     linger_seconds: float = 0.02  # how long the first message of a cut waits for company
     pending_bytes: int = 128 * 1024**2  # of messages that wait for their commit; then reading pauses

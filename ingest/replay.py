@@ -9,9 +9,11 @@ from mqtt5 import PublishPacket
 
 from ingest.arrivals import Arrivals
 from ingest.decode import Fault
+from ingest.decoders.table import FORMATS
 from ingest.intake import Cut, unregistered
 from ingest.routes import Routes
 from ingest.statuses import read_status
+from ingest.wire import Wire
 from sensors.checks import TimeWindow
 from sensors.errors import CatalogueError
 from sensors.times import to_microseconds
@@ -21,6 +23,8 @@ from storage.dead_letters import StoredLetter, note_replay
 from storage.device_status import Heard, record_statuses
 from storage.devices import load_routes
 from storage.latest import flush_latest
+from storage.lessons import load_lessons
+from storage.wire_sources import load_bindings
 from storage.writer import Batch, write
 
 
@@ -49,13 +53,15 @@ class Replay:
 
     @classmethod
     async def open(cls, connection: asyncpg.Connection, topics: Topics) -> Replay:
-        """Load the catalogue and the devices as they are now."""
+        """Load the catalogue, the devices and whose each source is, as they are now."""
         stored = await load_catalogue(connection)
         if stored is None:
             raise CatalogueError("no catalogue is applied; run: alatau catalog apply FILE")
-        routes = Routes(topics)
+        routes = Routes(topics, Wire(FORMATS))
         routes.set_catalogue(stored[1])
         routes.add(await load_routes(connection))
+        routes.wire.bind(await load_bindings(connection))
+        routes.wire.learn(await load_lessons(connection))
         return cls(connection, routes, topics)
 
     async def feed(self, letter: StoredLetter) -> Verdict:

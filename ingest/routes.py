@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import zoneinfo
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from ingest.decode import compile_decoder
 from ingest.limits import Intervals
+from ingest.wire import Wire
 from sensors.catalogue import Catalogue
 from sensors.kinds import Kind
 from sensors.topics import Channel, Topics
@@ -27,8 +29,9 @@ class Route:
 class Routes:
     """The routes of all devices. Grows as devices are registered; made anew when the catalogue changes."""
 
-    def __init__(self, topics: Topics) -> None:
+    def __init__(self, topics: Topics, wire: Wire | None = None) -> None:
         self._topics = topics
+        self.wire = wire or Wire()
         self._kinds: dict[str, tuple[Kind, Callable[[bytes], Any]]] = {}
         self._of_topic: dict[str, Route] = {}
         self._ids: dict[str, tuple[int, str, float]] = {}
@@ -52,12 +55,22 @@ class Routes:
         """Return the device that a telemetry topic names, registered or not."""
         return self._topics.device_of(topic, Channel.TELEMETRY)
 
+    def publisher_of(self, topic: str) -> str | None:
+        """Return the device whose own topic it is, of telemetry or of another format, registered or not."""
+        owner = self.wire.owner(topic)
+        return self.device_of(topic) if owner is None else owner.publisher
+
     def number_of(self, device: str) -> int | None:
         """Return a device's number, None of one that is not known."""
         return self._ids[device][0] if device in self._ids else None
 
+    def route_of(self, device: str) -> Route | None:
+        """Return the route of a device by its id."""
+        return self._of_topic.get(self._topics.of(device, Channel.TELEMETRY))
+
     def set_catalogue(self, catalogue: Catalogue) -> None:
         """Route by these kinds from now on."""
+        self.wire.zone = zoneinfo.ZoneInfo(catalogue.city.timezone)
         self._kinds = {kind.name: (kind, compile_decoder(kind)) for kind in catalogue.kinds}
         devices = [(number, device, kind, seconds) for device, (number, kind, seconds) in self._ids.items()]
         self._of_topic.clear()
@@ -68,6 +81,7 @@ class Routes:
 
         Those of a kind not yet known wait for the catalogue.
         """
+        self.wire.unbind()
         for number, device, kind_name, seconds in devices:
             self._ids[device] = (number, kind_name, seconds)
             self.intervals.set(number, seconds)

@@ -13,6 +13,7 @@ from mqtt5 import PublishPacket
 from ingest.arrivals import Arrivals
 from ingest.backlog import Backlog
 from ingest.commit import Committer
+from ingest.decoders.table import FORMATS
 from ingest.directory import Directory
 from ingest.errors import RefusedError, SessionError
 from ingest.feedback import Feedback
@@ -26,11 +27,13 @@ from ingest.receipts import Receipts
 from ingest.routes import Routes
 from ingest.session import Session
 from ingest.statuses import Statuses
+from ingest.wire import Wire
 from sensors.checks import Reason
 from sensors.topics import Channel
 from storage.arrivals import load_arrivals
 from storage.deadline import deadline
 from storage.errors import StorageError, classify
+from storage.lessons import load_lessons
 
 # Short at most: while we are away, a broker that dies again takes with it what came meanwhile.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
@@ -54,7 +57,7 @@ class Ingest:
     def __init__(self, options: IngestOptions) -> None:
         self.options = options
         self.metrics = IngestMetrics()
-        self._routes = Routes(options.topics)
+        self._routes = Routes(options.topics, Wire(options.formats))
         self._arrivals = Arrivals()
         self._limits = RateLimits(self._routes.intervals, options.rates)
         self._directory = Directory(options.database_url, self._routes)
@@ -137,7 +140,9 @@ class Ingest:
             # while the database is away the broker does the waiting.
             await self._drained.wait()
             try:
-                session = await Session.open(self.options.session, self._filters(), self._take)
+                session = await Session.open(
+                    self.options.session, self._filters(), self._take, self._retained_filters()
+                )
                 await session.unsubscribe(self._former_filters())
             except SessionError as error:
                 log.warning(_REFUSED if isinstance(error, RefusedError) else _AWAY, error=str(error))
@@ -177,18 +182,27 @@ class Ingest:
             connection = await self._committer.connection()
             async with deadline(connection, _LOADING_SECONDS):
                 self._arrivals.load(await load_arrivals(connection, self.options.worker))
+                if self.options.formats:
+                    self._routes.wire.learn(await load_lessons(connection))
         except Exception as error:
             # Also the driver's own, of a database that dies just now.
             raise classify(error) or error from error
 
     def _filters(self) -> list[str]:
-        telemetry = self.options.topics.every(Channel.TELEMETRY)
-        return [f"$share/{self.options.share}/{telemetry}" if self.options.share else telemetry]
+        telemetry, share = self.options.topics.every(Channel.TELEMETRY), self.options.share
+        return [f"$share/{share}/{telemetry}" if share else telemetry]
+
+    def _retained_filters(self) -> list[str]:
+        return [pattern for one in self.options.formats for pattern in one.patterns]
 
     def _former_filters(self) -> list[str]:
-        """Return what this worker may have subscribed to when it was alone, or one of a share."""
+        """Return what this worker may have subscribed to when it was alone, or one of a share, or read formats."""
         telemetry = self.options.topics.every(Channel.TELEMETRY)
-        return [telemetry if self.options.share else f"$share/{SHARE}/{telemetry}"]
+        formats = () if self.options.formats else FORMATS
+        return [
+            telemetry if self.options.share else f"$share/{SHARE}/{telemetry}",
+            *(pattern for one in formats for pattern in one.patterns),
+        ]
 
     def _opened(self, session: Session, *, first: bool) -> None:
         self.metrics.broker_up.set(1)
@@ -255,6 +269,9 @@ class Ingest:
             if self._has_room() and not self._closing:
                 session.resume()
             await self._tell(cut, session)
+            for reply in cut.replies:
+                with contextlib.suppress(OSError):
+                    await session.publish(reply.topic, reply.payload)
         self.metrics.in_flight.dec(cut.messages)
 
     async def _receipts_loop(self) -> None:

@@ -42,7 +42,6 @@ class SessionOptions:
     session_expiry_seconds: int = 7 * 86_400
     gather_seconds: float = 0.005
     tls: ssl.SSLContext | None = None
-    retained: bool = False  # whether subscribing brings the retained messages
 
     def __post_init__(self) -> None:
         # At 65535 the value is left off the wire, and Mosquitto then applies 20 of its own.
@@ -77,15 +76,20 @@ class Session(asyncio.Protocol):
         self.session_present = False
 
     @classmethod
-    async def open(cls, options: SessionOptions, filters: Iterable[str], sink: Sink) -> Session:
-        """Connect and subscribe at QoS 1. Raises SessionError."""
+    async def open(
+        cls, options: SessionOptions, filters: Iterable[str], sink: Sink, retained: Iterable[str] = ()
+    ) -> Session:
+        """Connect and subscribe at QoS 1: to ``filters``, and to those that bring the ``retained`` messages, too.
+
+        Raises SessionError.
+        """
         loop = asyncio.get_running_loop()
         session = cls(options, sink)
         try:
             async with asyncio.timeout(_ANSWER_TIMEOUT):
                 await loop.create_connection(lambda: session, options.host, options.port, ssl=options.tls)
                 await session._connect()
-                await session._subscribe(filters)
+                await session._subscribe(filters, retained)
         except (OSError, TimeoutError) as error:
             session.abort()
             reason = explain(error) or "no answer"
@@ -114,10 +118,10 @@ class Session(asyncio.Protocol):
             )
         self.session_present = answer.session_present
 
-    async def _subscribe(self, filters: Iterable[str]) -> None:
-        retained = (
-            mqtt5.RetainHandling.SEND_ALWAYS if self._options.retained else mqtt5.RetainHandling.SEND_NEVER
-        )
+    async def _subscribe(self, filters: Iterable[str], retained: Iterable[str]) -> None:
+        handling = mqtt5.RetainHandling
+        wanted = [(pattern, handling.SEND_NEVER) for pattern in filters]
+        wanted += [(pattern, handling.SEND_ALWAYS) for pattern in retained]
         packet = mqtt5.SubscribePacket(
             1,
             [
@@ -127,9 +131,9 @@ class Session(asyncio.Protocol):
                     max_qos=mqtt5.QoS.AT_LEAST_ONCE,
                     # What is marked as retained was said before we subscribed.
                     retain_as_published=False,
-                    retain_handling=retained,
+                    retain_handling=how,
                 )
-                for pattern in filters
+                for pattern, how in wanted
             ],
         )
         answer: mqtt5.SubAckPacket = await self._ask(packet.write(), mqtt5.SubAckPacket)

@@ -111,7 +111,6 @@ class Statuses:
             client_id=f"{options.session.client_id}-status",
             receive_maximum=_MOST,
             session_expiry_seconds=0,
-            retained=True,
         )
         self._routes = routes
         self._metrics = metrics
@@ -160,7 +159,7 @@ class Statuses:
             await asyncio.sleep(self._options.standby_seconds)
         self._batch = Batch(self._options.topics)
         filters = [self._options.topics.every(Channel.STATUS)]
-        session = await Session.open(self._session_options, filters, self._take)
+        session = await Session.open(self._session_options, [], self._take, retained=filters)
         self.is_following = True
         lost = asyncio.create_task(session.wait_lost(), name="ingest.statuses.link")
         writer = asyncio.create_task(self._write(connection, session), name="ingest.statuses.writer")

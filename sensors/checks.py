@@ -20,6 +20,7 @@ class Reason(enum.StrEnum):
     TOO_LARGE = "too_large"
     UNDECODABLE = "undecodable"
     NO_METRICS = "no_metrics"
+    UNCLAIMED = "unclaimed"
     WRONG_UNIT = "wrong_unit"
     UNKNOWN_METRIC = "unknown_metric"
     WRONG_TYPE = "wrong_type"

@@ -193,6 +193,22 @@ async def waiting_letters(
     return [row["dead_letter_id"] for row in rows]
 
 
+async def letters_of_topics(connection: Connection, topics: Sequence[str]) -> list[StoredLetter]:
+    """Return the letters of some topics that were refused for want of an owner, in the order of receipt."""
+    rows = await connection.fetch(
+        f"""
+        {_SELECT} WHERE {_CHOSEN} AND topic = ANY($4::text[]) AND reason = $5 AND replayed_at IS NULL
+        ORDER BY dead_letter_id
+        """,
+        None,
+        None,
+        _WHOLE,
+        topics,
+        Reason.UNCLAIMED.value,
+    )
+    return [_letter(row) for row in rows]
+
+
 async def find_letter(connection: Connection, number: int) -> StoredLetter | None:
     """Return one letter."""
     row = await connection.fetchrow(

@@ -12,9 +12,12 @@ from sensors.readings import ReadingBatch
 from storage.arrivals import store_arrivals
 from storage.copy import copy_stream, encode_readings, reading_columns
 from storage.dead_letters import Letters, fold_letters, insert_letters
+from storage.device_status import Heard, record_statuses
 from storage.kinds import SCHEMA, table
+from storage.lessons import Lesson, keep_lessons
 from storage.rollup_marks import begin_write, note_write
 from storage.sequences import Clockless, Entered, Numbers, enter_numbers, sift_clockless
+from storage.wire_sources import Seen, note_seen
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ class Batch:
     """What one transaction stores: readings (one batch for each kind), dead letters, the worker's times of
     arrival as (worker, slot, records), and the numbers of readings and letters.
 
-    ``clockless`` readings, whose numbers are among ``numbers``, are stored if their number was not kept yet.
+    ``clockless`` readings, whose numbers are among ``numbers``, are stored if their number was not kept yet. Of other
+    formats: what sources said that nobody has claimed, statuses, and what later messages are read by.
     """
 
     readings: Sequence[ReadingBatch]
@@ -51,6 +55,9 @@ class Batch:
     arrivals: tuple[str, int, bytes] | None = None
     numbers: Numbers | None = None
     clockless: Sequence[Clockless] = ()
+    seen: Sequence[Seen] = ()
+    heard: Sequence[Heard] = ()
+    lessons: Sequence[Lesson] = ()
 
 
 async def write(connection: asyncpg.Connection, batch: Batch) -> Written:
@@ -100,6 +107,12 @@ async def _store_letters(connection: asyncpg.Connection, batch: Batch) -> None:
         return
     await insert_letters(connection, batch.letters.kept)
     await fold_letters(connection, batch.letters.folds)
+    if batch.seen:
+        await note_seen(connection, batch.seen)
+    if batch.heard:
+        await record_statuses(connection, batch.heard)
+    if batch.lessons:
+        await keep_lessons(connection, batch.lessons)
 
 
 async def _store_numbers(

@@ -188,4 +188,4 @@ def _number(literal: str) -> float | None:
     return float(literal) if _NUMBER.fullmatch(literal) else None
 
 
-FORMAT = Format("collectd", "collectd", ("collectd/#",), decode)
+FORMAT = Format("collectd", "collectd", ("collectd/#",), decode, is_own=True)

@@ -139,6 +139,7 @@ def _description(name: str, text: str, devices: Known[Device]) -> Parsed:
         return refuse(Reason.UNDECODABLE, "", shown(text), "a description in JSON")
     if not isinstance(said, dict):
         return refuse(Reason.UNDECODABLE, "", shown(said), "a description: a JSON object")
+    parsed.is_lesson = True
     device.properties = _properties(said, parsed)
     root = said.get("root")
     device.root = root if isinstance(root, str) and 0 < len(root) <= LONGEST_ID and root != name else None
@@ -195,4 +196,5 @@ FORMAT = Format(
     ("homie/5/+/$description", "homie/5/+/$state", "homie/5/+/+/+"),
     decode,
     _nothing_known,
+    is_own=True,
 )

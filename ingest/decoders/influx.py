@@ -200,4 +200,6 @@ def _cut(text: str, place: int) -> str:
     return shown(line) if line else "the end of the line"
 
 
-FORMAT = Format("influx", "InfluxDB line protocol (Telegraf)", ("telegraf/#", "influx/#"), decode)
+FORMAT = Format(
+    "influx", "InfluxDB line protocol (Telegraf)", ("telegraf/#", "influx/#"), decode, is_own=True
+)

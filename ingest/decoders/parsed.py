@@ -78,12 +78,16 @@ class Refusal:
 
 @dataclasses.dataclass(slots=True)
 class Parsed:
-    """All that one message says. Nothing at all is fine: many messages of real firmware hold no reading."""
+    """All that one message says. Nothing at all is fine: many messages of real firmware hold no reading.
+
+    What ``is_lesson`` teaches the memory how to read later ones: it is kept, and learnt again at a start.
+    """
 
     readings: list[Reading] = dataclasses.field(default_factory=list)
     refusals: list[Refusal] = dataclasses.field(default_factory=list)
     statuses: list[Status] = dataclasses.field(default_factory=list)
     replies: list[Reply] = dataclasses.field(default_factory=list)
+    is_lesson: bool = False
 
 
 def _nothing() -> None:
@@ -95,8 +99,10 @@ class Format:
     """A wire format: which topics are its own, and its decoder.
 
     ``decode`` is a function of a message and of the format's memory, and of nothing else; it never raises. A format
-    whose messages need earlier ones (names that only a birth has) makes a ``memory``, whose size is bounded; all of
-    its messages then go to one worker.
+    whose messages need earlier ones (names that only a birth has) makes a ``memory``, whose size is bounded.
+
+    Topics are a device's ``own`` where the first level that a wildcard matches is the id of who publishes; those of
+    other formats name devices behind a gateway. ``answers`` are the filters of what the format has us publish.
     """
 
     name: str
@@ -104,6 +110,8 @@ class Format:
     patterns: tuple[str, ...]
     decode: Callable[[Incoming, Any], Parsed]
     memory: Callable[[], Any] = _nothing
+    is_own: bool = False
+    answers: tuple[str, ...] = ()
 
 
 def refuse(reason: Reason, path: str, found: str, valid: str) -> Parsed:

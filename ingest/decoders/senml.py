@@ -115,4 +115,4 @@ def _wrong_count(count: int) -> Parsed | None:
     return None
 
 
-FORMAT = Format("senml", "SenML", ("senml/+",), decode)
+FORMAT = Format("senml", "SenML", ("senml/+",), decode, is_own=True)

@@ -114,6 +114,7 @@ def _birth(message: _Message, node: Node, parsed: Parsed) -> None:
     room = MOST_NAMES_OF_A_NODE - others
     birth, metrics_are = learn(message.payload.metrics, room, parsed)
     gather(message.payload, metrics_are, message.source, parsed)
+    parsed.is_lesson = True
     if room > 0:
         node.births[message.device] = birth
         parsed.statuses.append(Status(message.source, is_online=True, time=message.payload.time))
@@ -207,4 +208,5 @@ FORMAT = Format(
     ),
     decode,
     _nothing_known,
+    answers=("spBv1.0/+/NCMD/+",),
 )

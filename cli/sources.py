@@ -1,0 +1,139 @@
+"""Devices that speak another firmware's format: who was seen, claiming one as a device, and giving it free again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from cli.connections import owner_connection
+from cli.console import Steps, answers, errors
+from cli.correct import user_name
+from cli.settings import Settings, load_settings
+from ingest.decoders.table import FORMATS
+from ingest.replay import Replay
+from sensors.errors import AlatauError, did_you_mean
+from sensors.topics import Topics
+from storage.audit import Event, record
+from storage.dead_letters import letters_of_topics
+from storage.wire_sources import Source, claim_source, find_source, list_sources, release_source
+
+source = typer.Typer(
+    no_args_is_help=True, help="Devices of other formats: who was seen, claim one, release it."
+)
+Format = Annotated[
+    str, typer.Argument(metavar="FORMAT", help="Such as chirpstack; alatau source formats lists them.")
+]
+Name = Annotated[str, typer.Argument(metavar="SOURCE", help="How the format names the device.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(source, name="source", rich_help_panel="Administration")
+
+
+@source.command("formats")
+def formats() -> None:
+    """List the formats that are understood, and their topics.
+
+    [dim]Example:[/]
+      alatau source formats
+    """
+    table = Table("format", "is", "topics", box=None)
+    for one in FORMATS:
+        table.add_row(one.name, one.title, " ".join(one.patterns))
+    answers.print(table)
+
+
+@source.command("list")
+def show(
+    claimed: Annotated[
+        bool | None,
+        typer.Option("--claimed/--unclaimed", help="Only those that are, or are not, a device's."),
+    ] = None,
+    wire_format: Annotated[str | None, typer.Option("--format", help="Only of this format.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
+) -> None:
+    """List who speaks another format, with what those that nobody has claimed said last.
+
+    [dim]Examples:[/]
+      alatau source list --unclaimed
+      alatau source list --format chirpstack
+    """
+
+    async def run(settings: Settings) -> list[Source]:
+        async with owner_connection(settings) as connection:
+            return await list_sources(connection, claimed=claimed, wire_format=wire_format, limit=limit)
+
+    found = asyncio.run(run(load_settings()))
+    table = Table("format", "source", "device", "profile", "last seen", "said", box=None)
+    for one in found:
+        said = ", ".join(f"{name} {value[0]:g}" for name, value in list(one.fields.items())[:6])
+        seen = f"{one.last_seen:%Y-%m-%d %H:%M:%S}Z"
+        table.add_row(
+            one.format, one.name, one.device or "[yellow]unclaimed[/]", one.profile or "", seen, said
+        )
+    answers.print(table if found else "Nobody was seen yet.")
+
+
+@source.command("claim")
+def claim(
+    wire_format: Format,
+    name: Name,
+    device: Annotated[str, typer.Option(help="The registered device that it is.")],
+    profile: Annotated[
+        str | None, typer.Option(help="Which field is which metric; without it, those of the same name.")
+    ] = None,
+) -> None:
+    """Make a source a device's: what it sends becomes readings, and what was kept of it is stored now.
+
+    [dim]Examples:[/]
+      alatau source claim chirpstack 24e124aa00000007 --device air-7 --profile milesight-am300
+      alatau source claim senml air-7 --device air-7
+    """
+    asyncio.run(_claim(load_settings(), wire_format, name, device, profile))
+
+
+async def _claim(settings: Settings, wire_format: str, name: str, device: str, profile: str | None) -> None:
+    if wire_format not in (names := [one.name for one in FORMATS]):
+        raise AlatauError(f"no format {wire_format!r} is understood; {did_you_mean(wire_format, names)}")
+    async with owner_connection(settings) as connection:
+        async with connection.transaction():
+            await claim_source(connection, wire_format, name, device, profile)
+            detail = {"format": wire_format, "device": device, "profile": profile}
+            await record(connection, [Event(user_name(), "claim source", subject=name, detail=detail)])
+        known = await find_source(connection, wire_format, name)
+        kept = await letters_of_topics(connection, known.topics if known else [])
+        stored = 0
+        if kept:
+            replay = await Replay.open(connection, Topics(settings.topic_root))
+            with Steps(errors) as steps, steps.step("storing what was kept") as report:
+                for place, letter in enumerate(kept, 1):
+                    stored += (await replay.feed(letter)).stored
+                    report(f"{place:,} of {len(kept):,} messages", place / len(kept))
+    answers.print(
+        f"{wire_format} {name} is {device} now; {stored:,} readings that were kept are stored", markup=False
+    )
+
+
+@source.command("release")
+def release(wire_format: Format, name: Name) -> None:
+    """Make a source nobody's: what it sends from then on is kept as unclaimed.
+
+    [dim]Example:[/]
+      alatau source release chirpstack 24e124aa00000007
+    """
+
+    async def run(settings: Settings) -> bool:
+        async with owner_connection(settings) as connection, connection.transaction():
+            was = await release_source(connection, wire_format, name)
+            if was:
+                detail = {"format": wire_format}
+                await record(connection, [Event(user_name(), "release source", subject=name, detail=detail)])
+            return was
+
+    if not asyncio.run(run(load_settings())):
+        raise AlatauError(f"{wire_format} {name} is no device's; alatau source list shows who is")
+    answers.print(f"{wire_format} {name} is released", markup=False)

@@ -1,0 +1,182 @@
+"""Messages of other formats in a worker: whose topic it is, what the message says, and whose reading that becomes."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import zoneinfo
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ingest.decoders.parsed import Format, Incoming, Parsed, Reading
+from ingest.decoders.table import match
+from ingest.mapping import Compiled
+from sensors.profiles import Profile
+from sensors.times import SECOND
+from storage.lessons import Lesson
+from storage.wire_sources import Bindings, Seen
+
+if TYPE_CHECKING:
+    from mqtt5 import PublishPacket
+
+    from ingest.routes import Route, Routes
+
+_TOPICS_KNOWN = 100_000
+_SEEN_FIELDS, _SEEN_TOPICS = 100, 8
+_UTC = zoneinfo.ZoneInfo("UTC")
+
+
+class Owner(NamedTuple):
+    """Whose a topic is: a format's, with what its wildcards matched; and where it is a device's own, that device."""
+
+    format: Format
+    levels: tuple[str, ...]
+    publisher: str | None
+
+
+class Bound(NamedTuple):
+    """A source's device, and how its fields become metrics."""
+
+    route: Route
+    compiled: Compiled
+
+
+class Wire:
+    """The formats of one worker, with what their messages have said before, and the sources that are devices'.
+
+    Nobody speaks for a stranger: on a topic of its own a device is a source by its id, and whatever else its readings
+    name is a source below that, ``id/name``. Statuses are of whom topics name.
+    """
+
+    def __init__(self, formats: Iterable[Format] = (), zone: zoneinfo.ZoneInfo = _UTC) -> None:
+        self.formats = tuple(formats)
+        self.zone = zone  # the city's, of times that say none
+        self._memories: dict[str, Any] = {one.name: one.memory() for one in self.formats}
+        # A topic comes again and again; that of none of our formats too.
+        self._owners: collections.OrderedDict[str, Owner | None] = collections.OrderedDict()
+        self._bindings = Bindings({}, {})
+        self._bound: dict[tuple[str, str], Bound] = {}
+        self._compiled: dict[tuple[int, int], Compiled] = {}
+
+    def owner(self, topic: str) -> Owner | None:
+        """Return whose topic it is; None where it is of no format here."""
+        try:
+            return self._owners[topic]
+        except KeyError:
+            pass
+        found = self._owners[topic] = self._find_owner(topic)
+        if len(self._owners) > _TOPICS_KNOWN:
+            self._owners.popitem(last=False)
+        return found
+
+    def _find_owner(self, topic: str) -> Owner | None:
+        for one in self.formats:
+            for pattern in one.patterns:
+                if (levels := match(pattern, topic)) is not None:
+                    return Owner(one, levels, levels[0].partition("/")[0] if one.is_own else None)
+        return None
+
+    def parse(self, packet: PublishPacket, received: int, owner: Owner) -> Parsed:
+        """Return what a message says; once for each, because a format may remember it. ``received`` in Unix µs."""
+        parsed = self._decode(packet.topic, packet.payload, received, owner, is_retained=packet.retain)
+        if (publisher := owner.publisher) is not None:
+            for reading in parsed.readings:
+                if reading.source != publisher:
+                    reading.source = f"{publisher}/{reading.source}"
+        return parsed
+
+    def _decode(
+        self, topic: str, payload: bytes, received: int, owner: Owner, *, is_retained: bool = False
+    ) -> Parsed:
+        incoming = Incoming(topic, owner.levels, payload, received / SECOND, is_retained, self.zone)
+        return owner.format.decode(incoming, self._memories[owner.format.name])
+
+    def learn(self, lessons: Iterable[Lesson]) -> None:
+        """Know again what was learnt by an earlier run."""
+        for lesson in lessons:
+            if (owner := self.owner(lesson.topic)) is not None:
+                self._decode(lesson.topic, lesson.payload, lesson.received, owner, is_retained=True)
+
+    def bind(self, bindings: Bindings) -> None:
+        """Map these sources from now on, and no others."""
+        self._bindings = bindings
+        self._compiled.clear()
+        self.unbind()
+
+    def unbind(self) -> None:
+        """Look again whose each source is: devices have changed, or their kinds."""
+        self._bound.clear()
+
+    def bound(self, owner: Owner, source: str, routes: Routes) -> Bound | None:
+        """Return whose a source is: the device that claimed it, or the one whose own topic it is."""
+        key = owner.format.name, source
+        known = self._bound.get(key)
+        if known is not None:
+            return known
+        # No device's id has a slash: what a message names below its publisher is not taken for one.
+        own = None if owner.publisher is None else source
+        device, profile = self._bindings.sources.get(key, (own, None))
+        route = None if device is None else routes.route_of(device)
+        if route is None:
+            return None
+        profile = profile or self._bindings.defaults.get((owner.format.name, route.kind.name))
+        found = self._bound[key] = Bound(route, self._compile(route, profile))
+        return found
+
+    def _compile(self, route: Route, profile: Profile | None) -> Compiled:
+        key = id(route.kind), id(profile)
+        compiled = self._compiled.get(key)
+        # An id may be given again to a later kind; its catalogue's are not compared otherwise.
+        if compiled is None or compiled.kind is not route.kind:
+            compiled = self._compiled[key] = Compiled(route.kind, profile)
+        return compiled
+
+
+@dataclasses.dataclass(slots=True)
+class Sighting:
+    """What an unclaimed source has said; ``last_seen`` in Unix µs."""
+
+    last_seen: int
+    messages: int = 0
+    fields: dict[str, tuple[float, str | None]] = dataclasses.field(default_factory=dict)
+    topics: set[str] = dataclasses.field(default_factory=set)
+
+
+class Sightings:
+    """Unclaimed sources of some messages; a bounded number of them, what is too much is known by its dead letters."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self._most = most
+        self._of: dict[tuple[str, str], Sighting] = {}
+
+    def note(self, wire_format: str, reading: Reading, topic: str, received: int) -> None:
+        """Note a reading that nobody has claimed."""
+        key = (wire_format, reading.source)
+        one = self._of.get(key)
+        if one is None:
+            if len(self._of) >= self._most:
+                return
+            one = self._of[key] = Sighting(received)
+        one.last_seen = max(one.last_seen, received)
+        one.messages += 1
+        for field, value in reading.values.items():
+            if field in one.fields or len(one.fields) < _SEEN_FIELDS:
+                one.fields[field] = (value, reading.units.get(field))
+        if len(one.topics) < _SEEN_TOPICS:
+            one.topics.add(topic)
+
+    def seen(self) -> list[Seen]:
+        """Return them as they are noted."""
+        return [
+            Seen(wire_format, name, one.last_seen, one.messages, one.fields, sorted(one.topics))
+            for (wire_format, name), one in self._of.items()
+        ]
+
+
+def unclaimed(wire_format: Format, sources: Iterable[str]) -> str:
+    """Return what is told of sources that nobody has claimed."""
+    names = ", ".join(sorted(sources))[:200]
+    return (
+        f"{wire_format.title}: nobody has claimed {names}; "
+        f"run: alatau source claim {wire_format.name} SOURCE --device ID, and what was kept is stored"
+    )

@@ -1,0 +1,108 @@
+"""Profiles of device models, kept with each of their versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from sensors.profiles import Profile
+from storage.alert_rules import Origin
+from storage.devices import DEVICES_CHANGED, DEVICES_CHANNEL
+from storage.kinds import Connection
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredProfile:
+    """A profile as it is kept; ``sources`` are how many it is used for."""
+
+    profile: Profile
+    version: int
+    origin: Origin
+    changed_at: dt.datetime
+    changed_by: str
+    sources: int
+
+
+_SELECT = """
+    SELECT p.definition, p.version, p.origin, p.changed_at, p.changed_by,
+           (SELECT count(*) FROM alatau.source s WHERE s.profile = p.name) AS sources
+    FROM alatau.profile p
+"""
+
+
+def _profile(row: Any) -> StoredProfile:
+    return StoredProfile(
+        msgspec.convert(row["definition"], Profile),
+        row["version"],
+        Origin(row["origin"]),
+        row["changed_at"],
+        row["changed_by"],
+        row["sources"],
+    )
+
+
+async def list_profiles(connection: Connection) -> list[StoredProfile]:
+    """Return all profiles in the order of their names."""
+    return [_profile(row) for row in await connection.fetch(f"{_SELECT} ORDER BY p.name")]
+
+
+async def find_profile(connection: Connection, name: str) -> StoredProfile | None:
+    """Return one profile."""
+    row = await connection.fetchrow(f"{_SELECT} WHERE p.name = $1", name)
+    return None if row is None else _profile(row)
+
+
+async def put_profile(connection: Connection, profile: Profile, origin: Origin, by: str) -> bool:
+    """Store a profile as a new version of the one of its name, announce it; return whether that changed anything.
+
+    In a transaction.
+    """
+    definition = msgspec.to_builtins(profile)
+    row = await connection.fetchrow(
+        """
+        INSERT INTO alatau.profile AS old (name, definition, origin, changed_by) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (name) DO UPDATE
+        SET definition = $2, origin = $3, changed_by = $4, changed_at = now(), version = old.version + 1
+        WHERE old.definition IS DISTINCT FROM $2
+        RETURNING version, changed_at
+        """,
+        profile.name,
+        definition,
+        origin.value,
+        by,
+    )
+    if row is None:
+        return False
+    await connection.execute(
+        """
+        INSERT INTO alatau.profile_version (name, version, definition, changed_at, changed_by)
+        VALUES ($1, $2, $3, $4, $5)
+        """,
+        profile.name,
+        row["version"],
+        definition,
+        row["changed_at"],
+        by,
+    )
+    await connection.execute("SELECT pg_notify($1, $2)", DEVICES_CHANNEL, DEVICES_CHANGED)
+    return True
+
+
+async def put_builtin_profiles(connection: Connection, profiles: Sequence[Profile]) -> int:
+    """Store the profiles that come with us, but for those that somebody has changed; return how many are new."""
+    known = {stored.profile.name: stored for stored in await list_profiles(connection)}
+    count = 0
+    for profile in profiles:
+        if (stored := known.get(profile.name)) is None or stored.origin is Origin.BUILTIN:
+            count += await put_profile(connection, profile, Origin.BUILTIN, "alatau")
+    return count
+
+
+async def delete_profile(connection: Connection, name: str) -> bool:
+    """Delete a profile that no source uses; its versions stay. Return whether there was one."""
+    status = await connection.execute("DELETE FROM alatau.profile WHERE name = $1", name)
+    return str(status) != "DELETE 0"
