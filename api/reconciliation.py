@@ -18,9 +18,8 @@ from broker.drift import Deviation, Drift, compare
 from broker.errors import BrokerError
 from broker.refusals import Dismissal
 from broker.standstill import is_restart_quicker
+from storage.accounts import hold_all_accounts
 from storage.broker_restarts import ask_for_restart
-from storage.claims import hold_batch_accounts
-from storage.devices import hold_accounts
 
 log = structlog.get_logger("api.reconciliation")
 
@@ -65,7 +64,7 @@ class Reconciliation:
 
     async def _compare(self) -> None:
         async with self._database.connection() as connection, connection.transaction():
-            table = await hold_accounts(connection) | await hold_batch_accounts(connection)
+            table = await hold_all_accounts(connection)
             accounts = list(await self._accounts.list_devices())
             drift = compare(table, accounts)
             repaired = await self._accounts.repair(drift)

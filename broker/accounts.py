@@ -10,20 +10,23 @@ from __future__ import annotations
 import base64
 import dataclasses
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
 
 from broker.refusals import LOG_TOPIC
 from broker.secrets import HashedSecret
+from broker.speech import Speech
 from sensors.accounts import client_id_of
 from sensors.claims import batch_of
+from sensors.gateways import gateway_of, gateway_role
 from sensors.topics import (
     BROKER_RETAINED,
     BROKER_STORED,
     DEVICE_RECEIVES,
     DEVICE_SENDS,
+    RESERVED_IDS,
     Channel,
     ClaimChannel,
     Topics,
@@ -47,7 +50,14 @@ CLAIM_ROLE = "alatau-claim"  # of the accounts of batches
 
 def role_of(username: str) -> str:
     """Return the role of an account that is no service's."""
+    if (gateway := gateway_of(username)) is not None:
+        return gateway_role(gateway[0])
     return DEVICE_ROLE if batch_of(username) is None else CLAIM_ROLE
+
+
+def is_role_of_ours(role: str) -> bool:
+    """Return whether accounts with a role are of the tables: of devices, batches and gateways."""
+    return role in (DEVICE_ROLE, CLAIM_ROLE) or role.startswith(gateway_role(""))
 
 
 class Hashed(Protocol):
@@ -83,10 +93,11 @@ _NO_SUBSCRIPTION = [
 ]
 
 
-def _roles(topics: Topics) -> dict[str, list[Rule]]:
-    roles = _own_rules(topics)
+def _roles(topics: Topics, speeches: Sequence[Speech]) -> dict[str, list[Rule]]:
+    roles = _own_rules(topics, speeches)
     devices = [
         *(("publishClientSend", topics.every(channel)) for channel in DEVICE_SENDS),
+        *(("publishClientSend", topic) for speech in speeches if speech.is_own for topic in speech.topics),
         *(("publishClientReceive", topics.every(channel)) for channel in DEVICE_RECEIVES),
     ]
     claims = [
@@ -94,8 +105,19 @@ def _roles(topics: Topics) -> dict[str, list[Rule]]:
         ("publishClientReceive", topics.every(ClaimChannel.CLAIMED)),
     ]
     # What the access file lets a client do by its id, whoever that is.
-    closed = {role: [*devices, *claims] for role in roles} | {DEVICE_ROLE: claims, CLAIM_ROLE: devices}
+    closed = {role: [*devices, *claims] for role in roles}
+    closed |= {DEVICE_ROLE: [*claims, *_below_root(topics, speeches)], CLAIM_ROLE: devices}
     return {role: [*rules, *_denials(rules, closed[role])] for role, rules in roles.items()}
+
+
+def _below_root(topics: Topics, speeches: Sequence[Speech]) -> list[tuple[str, str]]:
+    """Return what a device could say below the root, if it were called like its first level: of the default one none
+    is called so, and the rules would only cost each message a look."""
+    first = topics.root.partition("/")[0]
+    if first in RESERVED_IDS:
+        return []
+    own = (topic for speech in speeches if speech.is_own for topic in speech.topics)
+    return [("publishClientSend", f"{first}{topic[1:]}") for topic in own if topic.startswith("+/")]
 
 
 def _denials(rules: Iterable[Rule], closed: Iterable[tuple[str, str]]) -> list[Rule]:
@@ -104,7 +126,7 @@ def _denials(rules: Iterable[Rule], closed: Iterable[tuple[str, str]]) -> list[R
     return [Rule(kind, topic, allow=False) for kind, topic in closed if (kind, topic) not in own]
 
 
-def _own_rules(topics: Topics) -> dict[str, list[Rule]]:
+def _own_rules(topics: Topics, speeches: Sequence[Speech]) -> dict[str, list[Rule]]:
     telemetry, status = topics.every(Channel.TELEMETRY), topics.every(Channel.STATUS)
     return {
         Service.ADMIN: [
@@ -122,6 +144,13 @@ def _own_rules(topics: Topics) -> dict[str, list[Rule]]:
             Rule("publishClientReceive", status),
             Rule("publishClientSend", topics.every(Channel.ERRORS)),
             Rule("publishClientSend", topics.every(Channel.STORED)),
+            *(
+                Rule(kind, topic)
+                for speech in speeches
+                for topic in speech.topics
+                for kind in ("subscribePattern", "publishClientReceive")
+            ),
+            *(Rule("publishClientSend", topic) for speech in speeches for topic in speech.answers),
             Rule("unsubscribePattern", f"{topics.root}/#"),
             # What the broker holds for it.
             *(
@@ -150,7 +179,18 @@ def _own_rules(topics: Topics) -> dict[str, list[Rule]]:
             Rule("publishClientReceive", topics.all_of_alerts),
             *_NO_SUBSCRIPTION,
         ],
+        **{gateway_role(speech.name): _speaking(speech) for speech in speeches if not speech.is_own},
     }
+
+
+def _speaking(speech: Speech) -> list[Rule]:
+    """Return the rules of gateways: they speak for any device of their format, and hear what they are answered."""
+    return [
+        *(Rule("publishClientSend", topic) for topic in speech.topics),
+        *(Rule("publishClientReceive", topic) for topic in speech.answers),
+        *(Rule("subscribePattern", topic, priority=1) for topic in speech.asked_for),
+        *_NO_SUBSCRIPTION,
+    ]
 
 
 def _subscribing(received: Iterable[str]) -> list[Rule]:
@@ -166,7 +206,7 @@ def _subscribing(received: Iterable[str]) -> list[Rule]:
     ]
 
 
-def access_file(topics: Topics) -> str:
+def access_file(topics: Topics, speeches: Sequence[Speech]) -> str:
     """Return the access file: what every device may do below its own id, and nothing else."""
     lines = ["# A device is let in with its id as client id alone; %c stands for it."]
     lines += [f"pattern write {topics.of('%c', channel)}" for channel in DEVICE_SENDS]
@@ -175,6 +215,10 @@ def access_file(topics: Topics) -> str:
     lines += [
         f"pattern write {topics.of('%c', ClaimChannel.CLAIM)}",
         f"pattern read {topics.of('%c', ClaimChannel.CLAIMED)}",
+    ]
+    # Last: the broker tries one after the other.
+    lines += [
+        f"pattern write {topic}" for speech in speeches if speech.is_own for topic in speech.of_each_client
     ]
     return "\n".join(lines) + "\n"
 
@@ -199,10 +243,13 @@ def _device(username: str, secret: DeviceSecret) -> dict[str, Any]:
 
 
 def dynamic_security_file(
-    topics: Topics, services: Mapping[Service, HashedSecret], devices: Iterable[tuple[str, DeviceSecret]]
+    topics: Topics,
+    speeches: Sequence[Speech],
+    services: Mapping[Service, HashedSecret],
+    devices: Iterable[tuple[str, DeviceSecret]],
 ) -> bytes:
     """Return the whole file of the dynamic-security plugin: a fleet is loaded at once, not by commands. ``devices`` are
-    their user names and secrets.
+    their user names and secrets, those of batches and gateways among them.
 
     What no rule allows is refused.
     """
@@ -224,7 +271,7 @@ def dynamic_security_file(
                 "rolename": role,
                 "acls": [dataclasses.asdict(rule) for rule in rules],
             }
-            for role, rules in _roles(topics).items()
+            for role, rules in _roles(topics, speeches).items()
         ],
         "clients": sorted(clients, key=lambda client: str(client["username"]).encode(), reverse=True),
     }

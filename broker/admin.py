@@ -14,7 +14,7 @@ from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from broker.accounts import CLAIM_ROLE, DEVICE_ROLE, role_of
+from broker.accounts import is_role_of_ours, role_of
 from broker.address import parse_address
 from broker.drift import Account, Deviation, Drift
 from broker.errors import BrokerError
@@ -27,7 +27,6 @@ _REQUEST = "$CONTROL/dynamic-security/v1"
 _RESPONSE = "$CONTROL/dynamic-security/v1/response"
 _PAGE = 1000
 _NOT_THERE = "Client not found"
-_OURS = {DEVICE_ROLE, CLAIM_ROLE}
 
 _REPAIR_SECONDS = 5.0
 
@@ -98,11 +97,19 @@ class BrokerAdmin:
 
     async def disable_device(self, device: str) -> None:
         """Keep a device out; its session ends. One without an account is out already."""
-        await self._change("disableClient", user_names(device))
+        await self.disable_accounts(user_names(device))
+
+    async def disable_accounts(self, usernames: Sequence[str]) -> None:
+        """Keep accounts out, if they are there; their sessions end."""
+        await self._change("disableClient", usernames)
 
     async def enable_device(self, device: str) -> None:
         """Let a device in again, if it has an account."""
-        await self._change("enableClient", user_names(device))
+        await self.enable_accounts(user_names(device))
+
+    async def enable_accounts(self, usernames: Sequence[str]) -> None:
+        """Let accounts in again, if they are there."""
+        await self._change("enableClient", usernames)
 
     async def delete_device(self, device: str) -> None:
         """Take a device's accounts away; its session ends."""
@@ -134,7 +141,7 @@ class BrokerAdmin:
         return int((await self._page(0, 1))["totalCount"])
 
     async def list_devices(self) -> list[Account]:
-        """Return the accounts of devices and batches; those with a group or another role are somebody else's."""
+        """Return the accounts of devices, batches and gateways; one with a group or another role is somebody else's."""
         clients: list[dict[str, Any]] = []
         while page := (await self._page(len(clients), _PAGE))["clients"]:
             clients += page
@@ -146,7 +153,7 @@ class BrokerAdmin:
                 has_role=client["roles"] == _roles(client["username"])["roles"],
             )
             for client in clients
-            if not client["groups"] and all(role["rolename"] in _OURS for role in client["roles"])
+            if not client["groups"] and all(is_role_of_ours(role["rolename"]) for role in client["roles"])
         ]
 
     async def repair(self, drift: Drift) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from broker.accounts import DeviceSecret, Service, access_file, dynamic_security_file
 from broker.secrets import HashedSecret
+from broker.speech import Speech
 from sensors.topics import Topics
 
 # The most that every version takes: 2.1 refuses more.
@@ -168,6 +169,7 @@ def _replace_private(path: pathlib.Path, content: bytes) -> None:
 def write_broker_files(
     options: BrokerOptions,
     topics: Topics,
+    speeches: Sequence[Speech],
     services: Mapping[Service, HashedSecret],
     devices: Iterable[tuple[str, DeviceSecret]],
 ) -> None:
@@ -178,8 +180,8 @@ def write_broker_files(
     options.data_dir.mkdir(parents=True, exist_ok=True)
     files = {
         options.config_file: render_config(options).encode(),
-        options.access_file: access_file(topics).encode(),
-        options.security_file: dynamic_security_file(topics, services, devices),
+        options.access_file: access_file(topics, speeches).encode(),
+        options.security_file: dynamic_security_file(topics, speeches, services, devices),
     }
     for path, content in files.items():
         _write_private(path, content)

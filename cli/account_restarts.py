@@ -15,9 +15,8 @@ from broker.errors import BrokerError
 from broker.standstill import is_restart_quicker
 from sensors.errors import AlatauError
 from stack.errors import StackError
+from storage.accounts import hold_all_accounts
 from storage.broker_restarts import ask_for_restart, hear_requests
-from storage.claims import hold_batch_accounts
-from storage.devices import hold_accounts
 
 _RETRY_SECONDS = 2.0
 _TOLD_WITHIN_SECONDS = 60.0
@@ -82,7 +81,7 @@ class AccountRestarts:
         """Start the broker again if enough accounts are missing, and return whether."""
         # Nobody registers a device until the broker runs again: it would be in neither of the broker's files.
         async with connection.transaction():
-            table = await hold_accounts(connection) | await hold_batch_accounts(connection)
+            table = await hold_all_accounts(connection)
             accounts = await self._admin.list_devices()
             missing = len(compare(table, accounts)[Deviation.MISSING])
             if not self._is_worth(missing, len(accounts)):
@@ -96,7 +95,7 @@ async def tell_by_restart(connection: asyncpg.Connection, admin: BrokerAdmin) ->
     """Have the broker started again with the accounts of the table, and return whether it has them: not where nobody
     keeps it, or after a minute."""
     async with connection.transaction():
-        table = await hold_accounts(connection) | await hold_batch_accounts(connection)
+        table = await hold_all_accounts(connection)
     if not await ask_for_restart(connection):
         return False
     wanted = len(table) + len(Service)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from cli.secrets import write_private
 from cli.settings import Settings, SettingsError
-from sensors.topics import DEVICE_ID, RESERVED_ID_PREFIX
+from sensors.topics import DEVICE_ID, why_reserved
 from stack.errors import StackError
 from stack.pki import Authority, Certificate, server_pem
 
@@ -80,7 +80,7 @@ class CertificateStore:
         It is kept nowhere: put it on record first. Raises SettingsError, StackError.
         """
         # A service's name would make whoever holds the certificate that service.
-        if not DEVICE_ID.fullmatch(device) or device.startswith(RESERVED_ID_PREFIX):
+        if not DEVICE_ID.fullmatch(device) or why_reserved(device):
             raise SettingsError(f'"{device}" is no id that a device can have; give that of a device')
         authority = self.ensure_authority(now)
         if request is None:

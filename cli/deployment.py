@@ -9,17 +9,17 @@ from typing import Annotated
 
 import typer
 
-from broker.accounts import Service
+from broker.accounts import DEVICE_ROLE, Service, role_of
 from broker.config import BrokerOptions, SecureListener, write_broker_files, write_certificate
 from broker.secrets import HashedSecret, generate_secret, hash_secret
 from cli.certificates import server_certificate
 from cli.connections import owner_connection
 from cli.console import answers
 from cli.settings import Settings, SettingsError, load_settings
+from cli.speeches import SPEECHES
 from sensors.topics import Topics
+from storage.accounts import load_all_credentials
 from storage.api_keys import generate_key
-from storage.claims import load_batch_credentials
-from storage.devices import load_credentials
 
 _PASSWORDS = (
     "POSTGRES_PASSWORD",
@@ -85,19 +85,19 @@ async def _broker_files(settings: Settings, options: BrokerOptions) -> None:
     now = dt.datetime.now(dt.UTC)
     certificate = server_certificate(settings, [], now)
     async with owner_connection(settings) as connection:
-        devices = await load_credentials(connection)
-        batches = await load_batch_credentials(connection)
+        accounts = await load_all_credentials(connection)
     try:
-        write_broker_files(options, Topics(settings.topic_root), services, (devices | batches).items())
+        write_broker_files(options, Topics(settings.topic_root), SPEECHES, services, accounts.items())
         write_certificate(options, certificate.read(now))
     except OSError as error:
         raise SettingsError(
             f"{error.filename or options.data_dir}: {error.strerror}; "
             "give a directory that this user may write to"
         ) from error
+    devices = sum(role_of(user) == DEVICE_ROLE for user in accounts)
     answers.print(
         f"{options.data_dir}: the broker's configuration, {len(services)} service accounts, "
-        f"{len(devices):,} devices with a secret",
+        f"{devices:,} devices with a secret",
         markup=False,
         soft_wrap=True,
     )

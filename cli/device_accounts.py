@@ -39,12 +39,13 @@ def print_account(settings: Settings, account: Account, language: Language) -> N
         f"secret  {account.secret}   (shown once; only its hash is kept)\n",
         markup=False,
     )
-    shown = snippet(_address(settings), account, language)
+    shown = snippet(broker_address(settings), account, language)
     title = "A reading of it:" if shown.file is None else f"{shown.title}, for a file {shown.file}:"
     answers.print(f"{title}\n\n{shown.text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _address(settings: Settings) -> Address:
+def broker_address(settings: Settings) -> Address:
+    """Return where devices and gateways find the broker, and whom they are to trust."""
     url, topics = settings.mqtt_public_url or broker_url(settings), Topics(settings.topic_root)
     authority = broker_ca(settings, url)
     trust = None if authority is None else Trust(str(authority), authority.read_text())

@@ -14,6 +14,7 @@ from broker.secrets import hash_secret
 from cli.certificates import ServerCertificate
 from cli.secrets import StackSecrets, ensure_secrets
 from cli.settings import SettingsError
+from cli.speeches import SPEECHES
 from sensors.catalogue import CityFile
 from sensors.topics import Topics
 from stack.accounts import server_account
@@ -23,10 +24,10 @@ from stack.ownership import claim
 from stack.pki import Authority
 from stack.postgres import PostgresServer
 from stack.servers import Servers
+from storage.accounts import load_all_credentials
 from storage.api_keys import store_key
 from storage.catalogue import apply_city_file
 from storage.certificates import load_invalid
-from storage.claims import load_batch_credentials
 from storage.database import (
     API_ROLE,
     DATABASE,
@@ -36,7 +37,6 @@ from storage.database import (
     prepare_database,
     with_user,
 )
-from storage.devices import load_credentials
 from storage.migrations.run import upgrade
 
 
@@ -155,13 +155,13 @@ class LocalStack:
         """Start Mosquitto with the accounts that the device table says."""
         connection = await connect(self.owner_url, application="alatau-up")
         try:
-            accounts = await load_credentials(connection) | await load_batch_credentials(connection)
+            accounts = await load_all_credentials(connection)
             invalid = await load_invalid(connection)
         finally:
             await connection.close()
         claim(self._broker_options.data_dir, self._broker_account)
         services = {service: hash_secret(self.secrets.services[service]) for service in Service}
-        write_broker_files(self._broker_options, self.topics, services, accounts.items())
+        write_broker_files(self._broker_options, self.topics, SPEECHES, services, accounts.items())
         self._write_certificate_if_good()
         self._write_trust(invalid)
         self.invalid = invalid

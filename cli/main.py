@@ -34,6 +34,7 @@ COMMANDS = {
     "batch": "batches",
     "source": "sources",
     "profile": "profiles",
+    "gateway": "gateways",
     "rule": "rules",
     "destination": "destinations",
     "key": "keys",

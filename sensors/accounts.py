@@ -1,9 +1,10 @@
-"""User names of devices at the broker. Each is let in with its device's id as client id, whatever the user name."""
+"""User names at the broker of who is let in with one client id alone: devices, whose id it is, and gateways."""
 
 from __future__ import annotations
 
 import datetime as dt
 
+from sensors.gateways import gateway_client_id, gateway_of
 from sensors.times import DAY, parse_duration
 
 # No id of a device has this character.
@@ -25,6 +26,8 @@ def user_names(device: str) -> list[str]:
 
 def client_id_of(username: str) -> str:
     """Return the one client id that an account is let in with: a newer connection then ends the older."""
+    if (gateway := gateway_of(username)) is not None:
+        return gateway_client_id(gateway[1])
     return username.partition(_SEPARATOR)[0]
 
 

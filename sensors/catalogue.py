@@ -27,7 +27,7 @@ from sensors.kinds import (
     Metric,
 )
 from sensors.times import DAY, parse_duration
-from sensors.topics import DEVICE_ID, RESERVED_ID_PREFIX
+from sensors.topics import DEVICE_ID, why_reserved
 
 _LONGEST_INTERVAL = 366 * DAY
 
@@ -234,11 +234,8 @@ def validate_device(device: DeviceSpec, catalogue: Catalogue) -> None:
             f'id "{device.id[:80]}" is not valid: 1 to 64 letters, digits, ".", "_", ":", "-", '
             "beginning with a letter or a digit"
         )
-    if device.id.startswith(RESERVED_ID_PREFIX):
-        # A device's id is its user name at the broker, and the services' accounts are named so.
-        raise CatalogueError(
-            f'id "{device.id}" is not free: "{RESERVED_ID_PREFIX}" begins the names of services'
-        )
+    if reason := why_reserved(device.id):
+        raise CatalogueError(f'id "{device.id}" is not free: {reason}')
     if device.kind not in catalogue.kind_of:
         raise CatalogueError(
             f'kind "{device.kind}" is not known; {did_you_mean(device.kind, catalogue.kind_of)}'

@@ -10,7 +10,7 @@ import msgspec
 from sensors.errors import AlatauError
 from sensors.kinds import DeviceSpec
 from sensors.times import DAY, SECOND, parse_duration
-from sensors.topics import DEVICE_ID, RESERVED_ID_PREFIX
+from sensors.topics import DEVICE_ID, RESERVED_ID_PREFIX, why_reserved
 
 BATCH_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _PREFIX = f"{RESERVED_ID_PREFIX}claim-"
@@ -77,11 +77,10 @@ def decode_claim(payload: bytes) -> Claim:
         claim = _DECODER.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ClaimError(f'{error}; send {{"id": "lamp-17", "secret": "…"}}') from None
-    if not DEVICE_ID.fullmatch(claim.id) or claim.id.startswith(RESERVED_ID_PREFIX):
-        raise ClaimError(
-            'the id is not 1 to 64 letters, digits, ".", "_", ":", "-", a letter or digit first; '
-            f'and "{RESERVED_ID_PREFIX}" begins none'
-        )
+    if not DEVICE_ID.fullmatch(claim.id):
+        raise ClaimError('the id is not 1 to 64 letters, digits, ".", "_", ":", "-", a letter or digit first')
+    if reason := why_reserved(claim.id):
+        raise ClaimError(f'the id "{claim.id}" is not free: {reason}')
     if not _SECRET.fullmatch(claim.secret) or len(set(claim.secret)) < _DISTINCT:
         raise ClaimError(
             "the secret is weak: make one of 24 random bytes, 32 to 128 characters of base64url or hexadecimal"

@@ -14,6 +14,37 @@ DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 RESERVED_ID_PREFIX = "alatau-"
 
 
+# Nor like the first level of topics of any format, or of ours: of some formats a device's id is the first level, so one
+# called "telegraf" could speak below telegraf/# for others.
+RESERVED_IDS = frozenset(
+    {
+        *(
+            "application",
+            "collectd",
+            "homie",
+            "influx",
+            "json",
+            "senml",
+            "shellies",
+            "spBv1.0",
+            "stat",
+            "tele",
+        ),
+        *("telegraf", "v1", "v1.0", "v1.1", "v2", "v3", "zigbee2mqtt", DEFAULT_ROOT.partition("/")[0]),
+    }
+)
+
+
+def why_reserved(device: str) -> str | None:
+    """Return why no device may have an id, None where it is free."""
+    if device.startswith(RESERVED_ID_PREFIX):
+        # A device's id is its user name at the broker, and the services' accounts are named so.
+        return f'"{RESERVED_ID_PREFIX}" begins the names of services'
+    if device in RESERVED_IDS:
+        return "topics begin so that are not a device's; put something before or behind it"
+    return None
+
+
 # Where alerts are told: no device has this id, so that nothing of it is among them.
 ALERTS = f"{RESERVED_ID_PREFIX}alerts"
 

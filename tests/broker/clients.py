@@ -75,6 +75,9 @@ class Client:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        # In a ring with it, paho's own sockets may be found before it, which closes them.
+        self.client.on_connect = self.client.on_disconnect = self.client.on_publish = None
+        self.client.on_subscribe = self.client.on_message = None
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from broker.admin import BrokerAdmin
 from broker.config import BrokerOptions, SecureListener, write_broker_files, write_certificate, write_trust
 from broker.secrets import hash_secret
 from cli.certificates import CertificateStore
+from cli.speeches import SPEECHES
 from sensors.topics import Topics
 from stack.accounts import server_account
 from stack.mosquitto import MosquittoServer
@@ -54,7 +55,7 @@ def write_files(options: BrokerOptions, devices: Iterable[str] = ()) -> None:
     hashed = hash_secret(SECRET)
     credential = Credential(hashed.salt, hashed.hash, hashed.iterations)
     accounts = [(device, credential) for device in devices]
-    write_broker_files(options, Topics(), dict.fromkeys(Service, hashed), accounts)
+    write_broker_files(options, Topics(), SPEECHES, dict.fromkeys(Service, hashed), accounts)
 
 
 @pytest.fixture(scope="module")

@@ -251,7 +251,7 @@ async def test_another_s_claim_of_a_registered_id_is_refused_and_on_record(
     ("claim", "told"),
     [
         ({"id": "lamp-5", "secret": "a" * 40}, "24 random bytes"),
-        ({"id": "alatau-ingest", "secret": SECRET}, "begins none"),
+        ({"id": "alatau-ingest", "secret": SECRET}, "is not free"),
         ({"id": "lamp-5"}, "secret"),
         ({"id": "lamp-5", "secret": "0123456789abcdef" * 2, "position": [0, 100]}, "degrees"),
     ],

@@ -47,7 +47,7 @@ def test_accounts_are_written_in_the_order_that_the_broker_loads_at_once() -> No
     secret = hash_secret("secret")
     credential = Credential(secret.salt, secret.hash, secret.iterations)
     devices = [(name, credential) for name in ("b", "a", "ä", "c", "B", "a~2")]
-    document = orjson.loads(dynamic_security_file(Topics(), dict.fromkeys(Service, secret), devices))
+    document = orjson.loads(dynamic_security_file(Topics(), (), dict.fromkeys(Service, secret), devices))
     names = [client["username"].encode() for client in document["clients"]]
     assert names == sorted(names, reverse=True)
     assert {name for name, _ in devices} < {client["username"] for client in document["clients"]}

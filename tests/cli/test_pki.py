@@ -48,7 +48,7 @@ def test_a_lost_key_of_the_authority_is_not_replaced_in_silence(bare: Alatau) ->
     assert "bring the key back" in result.errors
 
 
-@pytest.mark.parametrize("device", ["alatau-admin", "../x", "a" * 65])
+@pytest.mark.parametrize("device", ["alatau-admin", "telegraf", "../x", "a" * 65])
 def test_what_can_not_be_a_device_gets_no_certificate(tmp_path: pathlib.Path, device: str) -> None:
     with pytest.raises(SettingsError, match="is no id that a device can have"):
         CertificateStore(tmp_path).issue_client(device, NOW)

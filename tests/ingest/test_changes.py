@@ -173,10 +173,12 @@ async def test_bytes_that_wait_are_bounded(rig: Rig) -> None:
         await rig.until_sql(waits, f"%/{device.id}/%")
 
 
-@pytest.mark.parametrize("service", Service)
-def test_a_device_can_t_be_called_like_a_service(service: Service, catalogue: Catalogue) -> None:
+@pytest.mark.parametrize("name", [*Service, "telegraf", "alatau"])
+def test_a_device_can_t_be_called_like_a_service_or_what_topics_begin_with(
+    name: str, catalogue: Catalogue
+) -> None:
     with pytest.raises(CatalogueError, match="is not free"):
-        validate_device(DeviceSpec(service.value, "noise", "gate"), catalogue)
+        validate_device(DeviceSpec(name, "noise", "gate"), catalogue)
 
 
 async def test_a_device_that_is_deleted_in_mid_stream_stops_nobody(rig: Rig) -> None:

@@ -72,7 +72,8 @@ def test_a_weak_secret_is_refused_with_what_is_strong(secret: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"id": "alatau-ingest"}, "begins none"),
+        ({"id": "alatau-ingest"}, "is not free"),
+        ({"id": "telegraf"}, "before or behind"),
         ({"id": "lamp/17"}, "letters, digits"),
         ({"kind": "noise"}, "kind"),
         ({"simulated": True}, "simulated"),

@@ -221,7 +221,7 @@ def test_an_account_that_may_not_hear_receipts_is_an_error_that_says_so(
     accounts = {Service.ADMIN: hash_secret("secret")}
     broker.stop()
     file = broker.directory / "accounts.json"
-    file.write_bytes(dynamic_security_file(Topics(), accounts, []))
+    file.write_bytes(dynamic_security_file(Topics(), (), accounts, []))
     file.chmod(0o644)
     broker.settings = f"plugin {servers.dynamic_security_plugin}\nplugin_opt_config_file {file}"
     broker.start()
