@@ -21,8 +21,11 @@ from ingest.decoders import (
     fiware,
     influx,
     senml,
+    shelly,
+    tasmota,
     things_stack,
     thingsboard,
+    zigbee2mqtt,
 )
 from ingest.decoders.parsed import Format, Incoming
 from ingest.decoders.table import match
@@ -126,6 +129,33 @@ def _influx(number: int) -> bytes:
     return f"air,device=air-7 {fields} {int(_NOW) + number}000000000".encode()
 
 
+def _tasmota(number: int) -> bytes:
+    values = _values(number)
+    return msgspec.json.encode(
+        {
+            "Time": f"2026-01-01T00:{number // 60:02d}:{number % 60:02d}",
+            "PMS5003": {"PM1": values["pm1"], "PM2.5": values["pm2_5"], "PM10": values["pm10"]},
+            "SCD40": {
+                "CarbonDioxide": values["co2"],
+                "Temperature": values["temperature"],
+                "Humidity": values["humidity"],
+            },
+            "TempUnit": "C",
+        }
+    )
+
+
+def _shelly(number: int) -> bytes:
+    params = {"ts": _NOW + number, "air:0": {"id": 0, **_values(number)}}
+    return msgspec.json.encode(
+        {"src": "air-7", "dst": "air-7/events", "method": "NotifyStatus", "params": params}
+    )
+
+
+def _zigbee2mqtt(number: int) -> bytes:
+    return msgspec.json.encode({**_values(number), "last_seen": (int(_NOW) + number) * 1000})
+
+
 def _cases(kind: Kind) -> list[Case]:
     every = range(_DISTINCT)
     nested = [msgspec.json.encode({"ts": (int(_NOW) + n) * 1000, "values": _values(n)}) for n in every]
@@ -149,6 +179,9 @@ def _cases(kind: Kind) -> list[Case]:
         _of(thingsboard.FORMAT, "ThingsBoard gateway", "v1/gateway/telemetry", gateway, kind),
         _of(fiware.FORMAT, "FIWARE IoTAgent-JSON", "/json/key/air-7/attrs", stamped, kind),
         _of(influx.FORMAT, "line protocol", "influx/air-7", [*map(_influx, every)], kind),
+        _of(tasmota.FORMAT, "Tasmota", "tele/air-7/SENSOR", [*map(_tasmota, every)], kind),
+        _of(shelly.FORMAT, "Shelly", "air-7/events/rpc", [*map(_shelly, every)], kind),
+        _of(zigbee2mqtt.FORMAT, "Zigbee2MQTT", "zigbee2mqtt/air-7", [*map(_zigbee2mqtt, every)], kind),
     ]
 
 

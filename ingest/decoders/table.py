@@ -10,9 +10,12 @@ from ingest.decoders import (
     influx,
     senml,
     sensorthings,
+    shelly,
     sparkplug,
+    tasmota,
     things_stack,
     thingsboard,
+    zigbee2mqtt,
 )
 from ingest.decoders.parsed import Format
 
@@ -27,6 +30,9 @@ FORMATS: tuple[Format, ...] = (
     thingsboard.FORMAT,
     fiware.FORMAT,
     sensorthings.FORMAT,
+    tasmota.FORMAT,
+    zigbee2mqtt.FORMAT,
+    shelly.FORMAT,  # last: its topics begin with any level
 )
 
 
