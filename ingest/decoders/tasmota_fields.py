@@ -53,7 +53,7 @@ _OF_SENSORS = {
 _OF_STATE = {"UptimeSec": "s", "Vcc": "V", "Wifi.RSSI": "%"}
 _DIGITS = "0123456789"
 _UNITS = ("TempUnit", "PressureUnit", "SpeedUnit")
-_NO_MEASUREMENTS = ("Time", "Epoch", *_UNITS)
+_NO_MEASUREMENTS = ("Time", "Epoch", *_UNITS, "")
 _IDENTITIES = ("Id", "UID", "Serial", "Address")
 
 

@@ -30,7 +30,7 @@ _DEVICES = "bridge/devices"
 _COMMANDS = ("set", "get")
 _EVENTS = ("action", "click")
 # Of the bridge's knowledge of a device, not measured by it.
-_NO_MEASUREMENTS = ("last_seen", "elapsed", "update", "update_available", "device")
+_NO_MEASUREMENTS = ("last_seen", "elapsed", "update", "update_available", "device", "")
 _ONLINE = {"online": True, "offline": False}
 _STATE = 'the state as a JSON object such as {"temperature": -3.5}; set output: json in Zigbee2MQTT'
 _TIME = "ISO 8601 such as 2026-01-01T00:00:00.000Z, or Unix milliseconds"
