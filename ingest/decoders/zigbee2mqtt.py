@@ -25,8 +25,23 @@ from sensors.checks import Reason
 
 MOST_NAMES = 200_000
 
-_BRIDGE = "bridge"
-_DEVICES = "bridge/devices"
+_BRIDGE = "/bridge/"
+_DEVICES = "devices"
+# A device may have such a name as well, say of a sensor on one: below a name, a bridge's topics are these alone.
+_TOPICS = (
+    "converters",
+    "definitions",
+    "devices",
+    "event",
+    "extensions",
+    "groups",
+    "health",
+    "info",
+    "logging",
+    "request",
+    "response",
+    "state",
+)
 _COMMANDS = ("set", "get")
 _EVENTS = ("action", "click")
 # Of the bridge's knowledge of a device, not measured by it.
@@ -54,8 +69,9 @@ class Device:
 def decode(incoming: Incoming, devices: Known[Device]) -> Parsed:
     """Return what a message says: the reading of one device, or a status."""
     name, payload = incoming.levels[0], incoming.payload
-    if name == _BRIDGE or name.startswith(f"{_BRIDGE}/"):
-        return _learn(payload, devices) if name == _DEVICES and payload else Parsed()
+    if (bridge := _bridge_of(name)) is not None:
+        base, topic = bridge
+        return _learn(payload, base, devices) if topic == _DEVICES and payload else Parsed()
     above, _, last = name.rpartition("/")
     if not payload or (above and (last in _COMMANDS or any(f"/{one}/" in name for one in _COMMANDS))):
         return Parsed()  # cleared, or said to the device and not by it
@@ -75,6 +91,14 @@ def decode(incoming: Incoming, devices: Known[Device]) -> Parsed:
     if not isinstance(said, dict):
         return refuse(Reason.UNDECODABLE, "", shown(said), _STATE)
     return _state(incoming, said, devices)
+
+
+def _bridge_of(name: str) -> tuple[str, str] | None:
+    """Return what is before the names of a bridge's devices, and which of its own topics it is; None if of none."""
+    base, mark, topic = f"/{name}".partition(_BRIDGE)
+    if not mark or (base and topic.partition("/")[0] not in _TOPICS):
+        return None
+    return (f"{base[1:]}/" if base else ""), topic
 
 
 def _availability(source: str, payload: bytes) -> Parsed:
@@ -161,7 +185,7 @@ def _time(last_seen: Any, incoming: Incoming) -> float:
     return clocks.unix(milliseconds / 1000)
 
 
-def _learn(payload: bytes, devices: Known[Device]) -> Parsed:
+def _learn(payload: bytes, base: str, devices: Known[Device]) -> Parsed:
     try:
         said = document(payload)
     except ValueError as error:
@@ -171,14 +195,14 @@ def _learn(payload: bytes, devices: Known[Device]) -> Parsed:
     parsed = Parsed(is_lesson=True)
     for place, one in enumerate(said):
         name = one.get("friendly_name") if isinstance(one, dict) else None
-        if not isinstance(name, str) or not 0 < len(name) <= LONGEST_SOURCE:
+        if not isinstance(name, str) or not 0 < len(name) <= LONGEST_SOURCE - len(base):
             parsed.refusals.append(Refusal(Reason.WRONG_TYPE, f"/{place}", shown(one), _NAME))
             continue
-        device = devices.get(name) or Device()
+        device = devices.get(base + name) or Device()
         definition = one.get("definition")
         exposes = definition.get("exposes") if isinstance(definition, dict) else None
         device.properties = properties_of(exposes, f"/{place}/definition/exposes", parsed.refusals)
-        devices.keep(name, device, device.size)
+        devices.keep(base + name, device, device.size)
     return parsed
 
 
