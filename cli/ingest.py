@@ -16,6 +16,7 @@ from cli.process import collect_seldom, configure_logs, configure_metrics, run_u
 from cli.settings import Settings, load_settings
 from cli.status import Status, run_with_status, status_server
 from cli.workers import run_workers
+from ingest.decoders.table import FORMATS
 from ingest.options import SHARE, IngestOptions
 from ingest.service import Ingest
 from ingest.session import SessionOptions
@@ -73,6 +74,7 @@ def _ingest_options(settings: Settings, worker: int | None) -> IngestOptions:
         session=_session(settings, worker or 0),
         share=None if worker is None else SHARE,
         topics=Topics(settings.topic_root),
+        formats=() if worker else FORMATS,
     )
 
 

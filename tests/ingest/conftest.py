@@ -37,12 +37,12 @@ _WORKERS = ("alatau-ingest-0", "alatau-ingest-1")
 class Device:
     """A client as firmware has one: paho-mqtt, MQTT 5, QoS 1."""
 
-    def __init__(self, port: int, username: str, password: str) -> None:
+    def __init__(self, port: int, username: str, password: str, client_id: str = "") -> None:
         self.id = username
         self.refused: list[str] = []
         self.messages: list[tuple[str, bytes]] = []
         self._arrived = threading.Condition()
-        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, username, protocol=mqtt.MQTTv5)
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id or username, protocol=mqtt.MQTTv5)
         self.client.username_pw_set(username, password)
         self.client.on_publish = self._on_publish
         self.client.on_message = self._on_message
