@@ -109,10 +109,10 @@ def _acknowledging(death: Death) -> None:
 def _receipting(death: Death) -> None:
     publish = Session.publish
 
-    async def wrapped(self: Session, topic: str, payload: bytes) -> None:
+    async def wrapped(self: Session, topic: str, payload: bytes, reason: str = "") -> None:
         if topic.endswith(f"/{Channel.STORED}"):
             death.pass_by()
-        await publish(self, topic, payload)
+        await publish(self, topic, payload, reason)
 
     Session.publish = wrapped  # type: ignore[method-assign]
 

@@ -75,6 +75,7 @@ def _ingest_options(settings: Settings, worker: int | None) -> IngestOptions:
         share=None if worker is None else SHARE,
         topics=Topics(settings.topic_root),
         formats=() if worker else FORMATS,
+        docs=settings.docs_url,
     )
 
 

@@ -119,6 +119,10 @@ class Settings(BaseSettings):
     map_tiles: pathlib.Path | None = pydantic.Field(
         None, description="Base map of the dashboard, a PMTiles file; else a drawn one."
     )
+    docs_url: str = pydantic.Field(
+        "docs/devices/contract.md",
+        description="Address of the contract's page, at which refused devices are pointed.",
+    )
     public_url: str | None = pydantic.Field(None, description="Where browsers find the API.")
     oidc_issuer: str | None = pydantic.Field(
         None, description="OpenID Connect issuer at which people may sign in too."

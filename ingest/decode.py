@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from ingest.decoders.gathering import Steps, as_double, pointer, shown
 from sensors.checks import Reason
-from sensors.errors import did_you_mean
+from sensors.errors import did_you_mean, nearest
 from sensors.kinds import Kind
 from sensors.times import SECOND, parse_timestamp
 
@@ -23,27 +24,49 @@ Row = tuple[float, ...]
 
 _NAN = math.nan
 # Year 5107: still read as seconds, and outside any window.
-_FAR_AWAY = 9.9e10
+FAR_AWAY = 9.9e10
 _META = ("ts", "seq", "oldest")
 # The numbers that every JSON library tells apart: 1 to 2^53 - 1.
 LARGEST_NUMBER = 2**53 - 1
 _Number = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_NUMBER)]
 _MAX_READINGS = 10_000
+_SHOWN = 40  # bytes of a payload that is none
+_VALID_NUMBER = f"a whole number from 1 to {LARGEST_NUMBER}"
+VALID_TIME = "Unix seconds, milliseconds or 2026-01-01T00:00:00Z"
 # How many faults of one message are told with what would be right.
 EXPLAINED_FAULTS = 5
 
 
+class Explanation(NamedTuple):
+    """What was wrong: in a sentence, and for programs.
+
+    ``path`` is where in the payload, as a JSON Pointer (empty: all of it; None: not in the payload), or what finds
+    that once it is wanted; ``found`` what is there, short, ``valid`` what would be right there.
+    """
+
+    detail: str
+    path: str | Callable[[], str | None] | None = None
+    found: str | None = None
+    valid: str | None = None
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
-    """What was wrong with a message, and what would be right: a text, or what makes it once it is wanted."""
+    """What was wrong with a message, and what would be right: a text or more, or what makes it once it is wanted."""
 
     reason: Reason
-    explanation: str | Callable[[], str]
+    explanation: str | Explanation | Callable[[], str | Explanation]
+
+    @property
+    def explained(self) -> Explanation:
+        """Return all that is known; most refused messages of a flood need none of it."""
+        known = self.explanation() if callable(self.explanation) else self.explanation
+        return Explanation(known) if isinstance(known, str) else known
 
     @property
     def detail(self) -> str:
-        """Return the text; most refused messages of a flood need none."""
-        return self.explanation if isinstance(self.explanation, str) else self.explanation()
+        """Return the sentence."""
+        return self.explained.detail
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,6 +86,10 @@ class Decoded:
     rows: list[Row]
     faults: list[Fault]
     numbered: list[Numbered] = dataclasses.field(default_factory=list)
+
+    def refuse(self, reason: Reason, at: Steps, detail: str, found: str, valid: str) -> None:
+        """Note what is wrong with a place of the payload."""
+        self.faults.append(Fault(reason, Explanation(_where(at) + detail, pointer(at), found, valid)))
 
 
 def compile_decoder(kind: Kind) -> Callable[[bytes], Any]:
@@ -95,52 +122,57 @@ def take_apart(payload: bytes, kind: Kind) -> Decoded:
     try:
         document = msgspec.json.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        decoded.faults.append(Fault(Reason.UNDECODABLE, f"not JSON: {error}; send {example(kind)}"))
+        found = shown(payload[:_SHOWN].decode(errors="replace"))
+        decoded.refuse(
+            Reason.UNDECODABLE, (), f"not JSON: {error}; send {example(kind)}", found, example(kind)
+        )
         return decoded
     readings = document if isinstance(document, list) else [document]
     if len(readings) > _MAX_READINGS:
         for reading in readings:
-            _number_of(reading, None, decoded)
-        decoded.faults.append(
-            Fault(Reason.TOO_LARGE, f"{len(readings)} readings in one message; send at most {_MAX_READINGS}")
-        )
+            _number_of(reading, None, decoded, ())
+        found, valid = f"{len(readings)} readings", f"at most {_MAX_READINGS}"
+        decoded.refuse(Reason.TOO_LARGE, (), f"{found} in one message; send {valid}", found, valid)
         return decoded
     if not readings:
-        decoded.faults.append(Fault(Reason.NO_METRICS, f"an empty array; send {example(kind)}"))
+        detail = f"an empty array; send {example(kind)}"
+        decoded.refuse(Reason.NO_METRICS, (), detail, "an empty array", example(kind))
     for number, reading in enumerate(readings):
-        where = f"reading {number}: " if isinstance(document, list) else ""
+        at: Steps = (number,) if isinstance(document, list) else ()
         if len(readings) > 1 and isinstance(reading, dict) and reading.get("ts") is None:
             # They would all have the time of arrival, and only the first of them would be kept.
-            detail = f'{where}no "ts"; in an array each reading needs a time of its own'
-            decoded.faults.append(Fault(Reason.TIME_UNREADABLE, detail))
-            _number_of(reading, None, decoded)
+            detail = 'no "ts"; in an array each reading needs a time of its own'
+            decoded.refuse(Reason.TIME_UNREADABLE, (*at, "ts"), detail, "nothing", VALID_TIME)
+            _number_of(reading, None, decoded, at)
             continue
         row = len(decoded.rows)
-        for fault in _take_reading(reading, kind, decoded):
-            decoded.faults.append(Fault(fault.reason, where + fault.detail) if where else fault)
-        if wrong := _number_of(reading, row if len(decoded.rows) > row else None, decoded):
-            decoded.faults.append(Fault(Reason.BAD_SEQUENCE, where + wrong))
+        _take_reading(reading, kind, decoded, at)
+        _number_of(reading, row if len(decoded.rows) > row else None, decoded, at)
     return decoded
 
 
-def _number_of(reading: Any, row: int | None, decoded: Decoded) -> str | None:
-    """Take the number of a reading, and return what is wrong with it or its ``oldest``."""
+def _number_of(reading: Any, row: int | None, decoded: Decoded, at: Steps) -> None:
+    """Take the number of a reading, and say what is wrong with it or its ``oldest``."""
     if not isinstance(reading, dict):
-        return None
+        return
     number, oldest = reading.get("seq"), reading.get("oldest")
     if number is None:
-        return (
-            None if oldest is None else 'an "oldest" without "seq"; send the number of the reading beside it'
-        )
+        if oldest is not None:
+            detail = 'an "oldest" without "seq"; send the number of the reading beside it'
+            decoded.refuse(Reason.BAD_SEQUENCE, (*at, "seq"), detail, "nothing", _VALID_NUMBER)
+        return
     if (whole := _whole_number(number)) is None:
-        return _no_number("seq", number)
+        _bad_number("seq", number, decoded, at)
+        return
     lowest = None if oldest is None else _whole_number(oldest)
     decoded.numbered.append(Numbered(whole, lowest if lowest and lowest <= whole else None, row))
     if oldest is not None and lowest is None:
-        return _no_number("oldest", oldest)
-    if lowest is not None and lowest > whole:
-        return f'"oldest" {lowest} is above "seq" {whole}; send the lowest number that the device still keeps'
-    return None
+        _bad_number("oldest", oldest, decoded, at)
+    elif lowest is not None and lowest > whole:
+        detail = (
+            f'"oldest" {lowest} is above "seq" {whole}; send the lowest number that the device still keeps'
+        )
+        decoded.refuse(Reason.BAD_SEQUENCE, (*at, "oldest"), detail, str(lowest), f"at most {whole}")
 
 
 def _whole_number(value: Any) -> int | None:
@@ -151,61 +183,73 @@ def _whole_number(value: Any) -> int | None:
     return value if is_number and 1 <= value <= LARGEST_NUMBER else None
 
 
-def _no_number(name: str, value: Any) -> str:
+def _bad_number(name: str, value: Any, decoded: Decoded, at: Steps) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    shown = f"{_as_double(value):.17g}" if is_number else f"a JSON {_json_type(value)}"
-    return f'"{name}" is {shown}; send a whole number from 1 to {LARGEST_NUMBER}'
+    what = shown(value) if is_number else f"a JSON {_json_type(value)}"
+    detail = f'"{name}" is {what}; send {_VALID_NUMBER}'
+    decoded.refuse(Reason.BAD_SEQUENCE, (*at, name), detail, shown(value), _VALID_NUMBER)
 
 
-def _take_reading(reading: Any, kind: Kind, decoded: Decoded) -> Iterator[Fault]:
+def _take_reading(reading: Any, kind: Kind, decoded: Decoded, at: Steps) -> None:
     if not isinstance(reading, dict):
-        yield Fault(Reason.UNDECODABLE, f"a JSON {_json_type(reading)} is no reading; send {example(kind)}")
+        detail = f"a JSON {_json_type(reading)} is no reading; send {example(kind)}"
+        decoded.refuse(Reason.UNDECODABLE, at, detail, shown(reading), example(kind))
         return
     try:
         time = _time_of(reading.get("ts"))
     except ValueError as error:
-        yield Fault(Reason.TIME_UNREADABLE, str(error))
+        decoded.refuse(Reason.TIME_UNREADABLE, (*at, "ts"), str(error), shown(reading["ts"]), VALID_TIME)
         return
     nested = reading.get("values")
     if "values" in reading and not isinstance(nested, dict):
-        yield Fault(Reason.WRONG_TYPE, f'"values" is a {_json_type(nested)}; send an object of metrics')
+        detail = f'"values" is a {_json_type(nested)}; send an object of metrics'
+        decoded.refuse(Reason.WRONG_TYPE, (*at, "values"), detail, shown(nested), "an object of metrics")
         return
     values = [_NAN] * len(kind.columns)
     flat = {name: value for name, value in reading.items() if name not in _META and name != "values"}
     found = 0
     for name, value in (flat | (nested or {})).items():
         column = kind.index.get(name)
+        place = (*at, "values", name) if nested and name in nested else (*at, name)
         if column is None:
-            # Looking for the nearest name takes long; nobody reads more than the first few.
-            detail = f'{kind.name} has no metric "{name[:80]}"'
-            explain = functools.partial(_with_nearest, detail, name[:80], kind.columns)
-            yield Fault(Reason.UNKNOWN_METRIC, explain if len(decoded.faults) < EXPLAINED_FAULTS else detail)
+            decoded.faults.append(Fault(Reason.UNKNOWN_METRIC, functools.partial(_unknown, kind, place)))
         elif value is None:
             continue
         elif isinstance(value, bool | int | float):
-            values[column] = _as_double(value)
+            values[column] = as_double(value)
             found += 1
         else:
-            yield Fault(
-                Reason.WRONG_TYPE,
-                f"{name} is a JSON {_json_type(value)}; send a number in {_unit(kind, column)}",
-            )
+            explain = functools.partial(_no_number, kind, column, place, value)
+            decoded.faults.append(Fault(Reason.WRONG_TYPE, explain))
     if found:
         decoded.rows.append((time, *values))
     elif all(value is None for value in (flat | (nested or {})).values()):
-        yield Fault(Reason.NO_METRICS, f"no metric has a value; send {example(kind)}")
+        detail = f"no metric has a value; send {example(kind)}"
+        decoded.refuse(Reason.NO_METRICS, at, detail, "no value", example(kind))
+
+
+def _unknown(kind: Kind, place: Steps) -> Explanation:
+    name = str(place[-1])[:80]
+    # Looking for the nearest name takes long.
+    near, advice = _nearest(name, kind.columns)
+    detail = f'{_where(place)}{kind.name} has no metric "{name}"; {advice}'
+    return Explanation(detail, pointer(place), shown(name), near or ", ".join(kind.columns))
+
+
+def _no_number(kind: Kind, column: int, place: Steps, value: Any) -> Explanation:
+    valid = f"a number in {kind.metrics[column].unit}"
+    detail = f"{_where(place)}{place[-1]} is a JSON {_json_type(value)}; send {valid}"
+    return Explanation(detail, pointer(place), shown(value), valid)
+
+
+def _where(place: Steps) -> str:
+    return f"reading {place[0]}: " if place and isinstance(place[0], int) else ""
 
 
 @functools.lru_cache(maxsize=1024)
-def _with_nearest(detail: str, name: str, columns: tuple[str, ...]) -> str:
-    return f"{detail}; {did_you_mean(name, columns)}"
-
-
-def _as_double(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an integer of more than 308 digits: out of any range
-        return math.inf if value > 0 else -math.inf
+def _nearest(name: str, columns: tuple[str, ...]) -> tuple[str | None, str]:
+    near = nearest(name, columns)
+    return next(iter(near), None), did_you_mean(name, near or columns)
 
 
 def _time_of(ts: Any) -> float:
@@ -214,19 +258,13 @@ def _time_of(ts: Any) -> float:
         return _NAN
     if isinstance(ts, str | int | float) and not isinstance(ts, bool):
         # A double holds the seconds of our time to a quarter of a microsecond.
-        return max(-_FAR_AWAY, min(_FAR_AWAY, parse_timestamp(ts) / SECOND))
-    raise ValueError(
-        f'"ts" is a JSON {_json_type(ts)}; send Unix seconds, milliseconds or 2026-01-01T00:00:00Z'
-    )
+        return max(-FAR_AWAY, min(FAR_AWAY, parse_timestamp(ts) / SECOND))
+    raise ValueError(f'"ts" is a JSON {_json_type(ts)}; send {VALID_TIME}')
 
 
 def _json_type(value: Any) -> str:
     names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
     return names.get(type(value), "null")
-
-
-def _unit(kind: Kind, column: int) -> str:
-    return kind.metrics[column].unit
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ingest.decode import EXPLAINED_FAULTS, Fault, Row, take_apart
+from ingest.decode import EXPLAINED_FAULTS, Explanation, Fault, Row, take_apart
 from ingest.decoders.parsed import Parsed, Refusal, Reply
 from ingest.rows import Excesses, KindRows, RowCheck
 from ingest.sequence import Collected
@@ -53,9 +53,9 @@ class Message:
     @property
     def detail(self) -> str:
         """What was wrong, the first few things of it."""
-        details = [fault.detail for fault in self.faults]
-        if len(details) > EXPLAINED_FAULTS:
-            details = [*details[:EXPLAINED_FAULTS], f"and {len(details) - EXPLAINED_FAULTS} more"]
+        details = [fault.detail for fault in self.faults[:EXPLAINED_FAULTS]]
+        if (more := len(self.faults) - EXPLAINED_FAULTS) > 0:
+            details.append(f"and {more} more")
         return "; ".join(details)
 
     def letter(self) -> DeadLetter:
@@ -312,7 +312,8 @@ class Cut:
             for reading in strangers:
                 self.sightings.note(owner.format.name, reading, packet.topic, received)
             detail = unclaimed(owner.format, {reading.source for reading in strangers})
-            self._fault(packet, received, route, Fault(Reason.UNCLAIMED, detail))
+            known = Explanation(detail, None, strangers[0].source, "a source that a device has claimed")
+            self._fault(packet, received, route, Fault(Reason.UNCLAIMED, known))
 
     def _fault(self, packet: PublishPacket, received: int, route: Route | None, fault: Fault) -> None:
         message = self.faulty.get(id(packet))
@@ -369,7 +370,8 @@ class Cut:
 
 def _refused(refusal: Refusal) -> Fault:
     where = f"{refusal.path}: " if refusal.path else ""
-    return Fault(refusal.reason, f"{where}found {refusal.found}; send {refusal.valid}")
+    detail = f"{where}found {refusal.found}; send {refusal.valid}"
+    return Fault(refusal.reason, Explanation(detail, refusal.path, refusal.found, refusal.valid))
 
 
 def _no_device(topic: str, routes: Routes) -> Fault:
@@ -379,12 +381,11 @@ def _no_device(topic: str, routes: Routes) -> Fault:
 
 def no_topic(topic: str, pattern: str) -> Fault:
     """Return what is wrong with a topic that is not as ``pattern``."""
-    return Fault(Reason.UNKNOWN_TOPIC, f"topic {topic[:200]!r} is not {pattern}")
+    detail = f"topic {topic[:200]!r} is not {pattern}"
+    return Fault(Reason.UNKNOWN_TOPIC, Explanation(detail, None, topic[:80], pattern))
 
 
 def unregistered(device: str) -> Fault:
     """Return what is wrong with the message of a device that nobody knows."""
-    return Fault(
-        Reason.UNKNOWN_DEVICE,
-        f"no device {device!r} is registered; run: alatau device add {device} --kind … --district …",
-    )
+    detail = f"no device {device!r} is registered; run: alatau device add {device} --kind … --district …"
+    return Fault(Reason.UNKNOWN_DEVICE, Explanation(detail, None, device, "the id of a registered device"))

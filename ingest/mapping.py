@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ingest.decode import Fault, Row
+from ingest.decode import Explanation, Fault, Row
 from ingest.decoders.parsed import Reading
 from sensors.checks import Reason
 from sensors.errors import did_you_mean
@@ -94,12 +94,15 @@ class Compiled:
             if others:
                 names = " and ".join((field, *others))[:200]
                 detail = f"{names} have the same last name; map one by a profile"
-                faults.append(Fault(Reason.DUPLICATE, detail))
+                known = Explanation(detail, None, names, "one field of a name")
+                faults.append(Fault(Reason.DUPLICATE, known))
                 continue
             try:
                 steps.append(target.of(place, reading.units.get(field)))
             except UnitError as error:
-                faults.append(Fault(Reason.WRONG_UNIT, f"{field}: {error}"))
+                detail, said = f"{field}: {error}", reading.units.get(field)
+                known = Explanation(detail, None, said, target.unit)
+                faults.append(Fault(Reason.WRONG_UNIT, known))
         if not steps and not faults:
             faults = [Fault(Reason.NO_METRICS, self._nothing(reading.values))]
         return _Plan(tuple(steps), tuple(faults))
@@ -124,10 +127,11 @@ class Compiled:
             chosen[first] = (self._targets[name], others)
         return chosen
 
-    def _nothing(self, values: Mapping[str, float]) -> str:
-        names = ", ".join(list(values)[:8]) or "none"
+    def _nothing(self, values: Mapping[str, float]) -> Explanation:
+        names = (", ".join(list(values)[:8]) or "none")[:200]
         wanted = did_you_mean(next(iter(values), ""), self._targets)
-        return f"no field of it is mapped to a metric of {self.kind.name} (it has: {names[:200]}); {wanted}"
+        detail = f"no field of it is mapped to a metric of {self.kind.name} (it has: {names}); {wanted}"
+        return Explanation(detail, None, names, ", ".join(self._targets) or None)
 
 
 def _joined(said: str, wanted: str, factor: float, offset: float) -> tuple[float, float]:

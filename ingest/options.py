@@ -6,6 +6,7 @@ import dataclasses
 
 from ingest.alarm import AlarmPolicy
 from ingest.decoders.parsed import Format
+from ingest.feedback import DOCS
 from ingest.letters import LetterPolicy
 from ingest.limits import RatePolicy
 from ingest.session import SessionOptions
@@ -38,6 +39,7 @@ class IngestOptions:
     rates: RatePolicy = dataclasses.field(default_factory=RatePolicy)
     alarm: AlarmPolicy = dataclasses.field(default_factory=AlarmPolicy)
     drain_timeout_seconds: float = 20.0
+    docs: str = DOCS
     standby_seconds: float = 5.0  # how often a worker looks whether a turn is free
 
     @property

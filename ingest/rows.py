@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ingest.decode import Fault, Row, example
+from ingest.decode import Explanation, Fault, Row, example
+from ingest.places import of_time, of_value
 from sensors.checks import Reason, TimeWindow, in_future, out_of_range, too_old
 from sensors.kinds import Kind
 from sensors.readings import ReadingBatch
@@ -81,8 +82,9 @@ class RowCheck:
             # An arrival is when it is, also when our own clock has been set back since.
             wrong &= ~self._is_arrival
             for place in np.flatnonzero(wrong).tolist():
-                detail = functools.partial(_time_detail, int(time[place]), now, window)
-                self.faults.append((place, Fault(reason, detail)))
+                packet = self._rows.packets[place]
+                explain = functools.partial(_time_explained, packet, int(time[place]), now, window)
+                self.faults.append((place, Fault(reason, explain)))
             self._keep &= ~wrong
 
     def values(self) -> None:
@@ -91,12 +93,15 @@ class RowCheck:
         implausible = out_of_range(values, kind)
         if implausible.any():
             for place, column in np.argwhere(implausible & self._keep[:, None]).tolist():
-                self.faults.append((place, _range_fault(kind, column, values[place, column])))
+                packet = self._rows.packets[place]
+                explain = functools.partial(_range_explained, packet, kind, column, values[place, column])
+                self.faults.append((place, Fault(Reason.OUT_OF_RANGE, explain)))
             values[implausible] = np.nan
         empty = np.all(np.isnan(values), axis=1)
         for place in np.flatnonzero(empty & ~implausible.any(axis=1)).tolist():
             detail = f"no metric has a value; send {example(kind)}"
-            self.faults.append((place, Fault(Reason.NO_METRICS, detail)))
+            fault = Fault(Reason.NO_METRICS, Explanation(detail, "", "no value", example(kind)))
+            self.faults.append((place, fault))
         self._keep &= ~empty
 
     def note_excess(self, limits: RateLimits, excesses: Excesses, now: int, *, is_redelivered: bool) -> None:
@@ -111,8 +116,8 @@ class RowCheck:
         for place, gap, expected in zip(
             places[excess.rows].tolist(), excess.gap.tolist(), excess.expected.tolist(), strict=True
         ):
-            detail = functools.partial(_rate_detail, gap / SECOND, expected / SECOND)
-            excesses[id(packets[place]), int(self._batch.time[place])] = Fault(Reason.RATE_EXCEEDED, detail)
+            explain = functools.partial(_rate_explained, gap / SECOND, expected / SECOND)
+            excesses[id(packets[place]), int(self._batch.time[place])] = Fault(Reason.RATE_EXCEEDED, explain)
 
     def refuse_excess(self, excesses: Excesses) -> int:
         """Refuse the rows noted as too many; return how many."""
@@ -137,28 +142,31 @@ class RowCheck:
         return places[good].tolist(), Clockless(self._batch.take(places[good]), numbers[good])
 
 
-def _time_detail(time: int, now: int, window: TimeWindow) -> str:
+def _time_explained(packet: PublishPacket, time: int, now: int, window: TimeWindow) -> Explanation:
     try:
         stated = format_timestamp(time)
     except OverflowError:
         stated = f"{time} µs"
-    limits = f"{format_timestamp(now - window.past)} and {format_timestamp(now + window.future)}"
-    return (
-        f"time {stated} is not between {limits}; set the device's clock, "
+    first, last = format_timestamp(now - window.past), format_timestamp(now + window.future)
+    detail = (
+        f"time {stated} is not between {first} and {last}; set the device's clock, "
         'or leave "ts" out to have the time of arrival'
     )
+    path = functools.partial(of_time, packet.payload, time)
+    return Explanation(detail, path, stated, f"{first} to {last}")
 
 
-def _rate_detail(gap: float, expected: float) -> str:
-    return (
+def _rate_explained(gap: float, expected: float) -> Explanation:
+    detail = (
         f"a reading {gap:g} s after the one before it, by their own times, where one in {expected:g} s is expected; "
         "send fewer, or have the device registered with the interval that it has"
     )
+    return Explanation(detail, None, f"{gap:g} s", f"{expected:g} s")
 
 
-def _range_fault(kind: Kind, column: int, value: float) -> Fault:
+def _range_explained(packet: PublishPacket, kind: Kind, column: int, value: float) -> Explanation:
     metric = kind.metrics[column]
-    return Fault(
-        Reason.OUT_OF_RANGE,
-        f"{metric.name} {value:g} is not between {metric.minimum:g} and {metric.maximum:g} {metric.unit}",
-    )
+    valid = f"{metric.minimum:g} to {metric.maximum:g} {metric.unit}"
+    detail = f"{metric.name} {value:g} is not between {metric.minimum:g} and {metric.maximum:g} {metric.unit}"
+    path = functools.partial(of_value, packet.payload, metric.name, value)
+    return Explanation(detail, path, f"{value:g}", valid)

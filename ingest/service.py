@@ -63,7 +63,7 @@ class Ingest:
         self._directory = Directory(options.database_url, self._routes)
         self._committer = Committer(options, self._directory, self.metrics, _now)
         self._latest = LatestFlusher(options, self.metrics, time.monotonic)
-        self._feedback = Feedback()
+        self._feedback = Feedback(docs=options.docs)
         self._receipts = Receipts()
         self._session: Session | None = None  # where the pending messages come from
         self._pending = self._new_cut()
@@ -299,12 +299,12 @@ class Ingest:
             if self._feedback.withhold(device, now):
                 withheld += 1
                 continue
-            told = self._feedback.refuse(device, message.reason, message.detail, message.received, now)
+            told = self._feedback.refuse(device, message.faults[0], message.detail, message.received, now)
             if told is None:
                 continue
             self.metrics.errors_told.inc()
             with contextlib.suppress(OSError):
-                await session.publish(self.options.topics.of(device, Channel.ERRORS), told)
+                await session.publish(self.options.topics.of(device, Channel.ERRORS), told, message.reason)
         self.metrics.errors_withheld.inc(withheld)
 
     def _device_of(self, message: Message) -> str | None:

@@ -270,10 +270,18 @@ class Session(asyncio.Protocol):
         if body:
             self._write(body)
 
-    async def publish(self, topic: str, payload: bytes) -> None:
-        """Publish at QoS 0, waiting while the socket is full; nothing if the connection is gone."""
+    async def publish(self, topic: str, payload: bytes, reason: str = "") -> None:
+        """Publish at QoS 0, waiting while the socket is full; nothing if the connection is gone.
+
+        ``reason`` is that of a refusal: clients of MQTT 5 have it beside the payload, without reading JSON.
+        """
         await self._can_write.wait()
-        self._write(mqtt5.PublishPacket(topic, payload).write())
+        packet = mqtt5.PublishPacket(topic, payload)
+        if reason:
+            packet = mqtt5.PublishPacket(
+                topic, payload, content_type="application/json", user_properties=[("reason", reason)]
+            )
+        self._write(packet.write())
 
     def pause(self) -> None:
         """Stop reading: the window is full, and QoS 0 messages know no Receive Maximum."""

@@ -15,7 +15,8 @@ import asyncpg
 import structlog
 from mqtt5 import PublishPacket
 
-from ingest.decode import Fault
+from ingest.decode import Explanation, Fault
+from ingest.decoders.gathering import shown
 from ingest.errors import RefusedError, SessionError
 from ingest.feedback import Feedback
 from ingest.intake import no_topic, unregistered
@@ -51,11 +52,11 @@ def read_status(topic: str, payload: bytes, topics: Topics) -> tuple[str, Said] 
     try:
         return device, Said(payload.decode())
     except ValueError:
-        shown = payload[:_SHOWN].decode(errors="replace")
-        return Fault(
-            Reason.BAD_STATUS,
-            f"status {shown!r} is none; publish online after each connect, and let the last will be offline",
+        found = payload[:_SHOWN].decode(errors="replace")
+        detail = (
+            f"status {found!r} is none; publish online after each connect, and let the last will be offline"
         )
+        return Fault(Reason.BAD_STATUS, Explanation(detail, "", shown(found), "online or offline"))
 
 
 class _Refused(NamedTuple):
@@ -116,7 +117,7 @@ class Statuses:
         self._metrics = metrics
         self._clock = clock
         self._quota = LetterQuota(options.letters)
-        self._feedback = Feedback()
+        self._feedback = Feedback(docs=options.docs)
         self._batch = Batch(options.topics)
         self._arrived = asyncio.Event()
         self._last_arrival = 0
@@ -233,9 +234,9 @@ class Statuses:
         for _, device, fault, received in refused:
             if device is None:
                 continue
-            told = self._feedback.refuse(device, fault.reason, fault.detail, received, self._clock())
+            told = self._feedback.refuse(device, fault, fault.detail, received, self._clock())
             if told is None:
                 self._metrics.errors_withheld.inc()
                 continue
             self._metrics.errors_told.inc()
-            await session.publish(self._options.topics.of(device, Channel.ERRORS), told)
+            await session.publish(self._options.topics.of(device, Channel.ERRORS), told, fault.reason)

@@ -13,7 +13,7 @@ from sensors.times import DAY, SECOND
 
 
 class Reason(enum.StrEnum):
-    """Why a message, or a part of it, became a dead letter. ``docs/devices.md`` explains each."""
+    """Why a message, or a part of it, became a dead letter. ``docs/devices/contract.md`` explains each."""
 
     UNKNOWN_TOPIC = "unknown_topic"
     UNKNOWN_DEVICE = "unknown_device"

@@ -10,6 +10,7 @@ import shlex
 PROJECT = pathlib.Path(__file__).parents[2]
 _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
+_ANCHOR = re.compile(r'<a id="([^"]+)"></a>')
 _HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 
 
@@ -101,6 +102,9 @@ def links() -> list[Link]:
 
 
 def anchors(path: pathlib.Path) -> set[str]:
-    """Return the anchors of a document's headings, as GitHub makes them."""
-    titles = _HEADING.findall(prose(path.read_text()))
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    """Return the anchors of a document's headings, as GitHub makes them, and those that are written."""
+    text = prose(path.read_text())
+    titles = _HEADING.findall(text)
+    return {*_ANCHOR.findall(text)} | {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles
+    }

@@ -17,20 +17,26 @@ from ingest.readiness import State
 from maintenance.metrics import MaintenanceMetrics
 from sensors.catalogue import builtin_file
 from sensors.checks import Reason
-from sensors.topics import Channel, Topics
+from sensors.topics import Channel, ClaimChannel, Topics
 from tests.docs.markdown import PROJECT, Link, anchors, documents, first_column, links, read
 
 # Read outside of cli/settings.py: by the bootstrap script and by the stack.
 _MACHINE_SETTINGS = {"ALATAU_CACHE_DIR", "ALATAU_DEBIAN_MIRROR", "ALATAU_VENV", "ALATAU_PYTHON"}
 
+_CONTRACT = "docs/devices/contract.md"
+
 
 def test_every_reason_of_a_refusal_is_explained_and_no_other() -> None:
-    assert sorted(first_column(read("docs/devices.md"), "Refusals")) == sorted(Reason)
+    assert sorted(first_column(read(_CONTRACT), "Errors")) == sorted(Reason)
+    assert set(Reason) <= anchors(PROJECT / _CONTRACT), "what a refused device is told links there"
 
 
 def test_every_topic_of_a_device_is_explained_and_no_other() -> None:
-    topics = [Topics().of("{device}", channel) for channel in Channel]
-    assert sorted(first_column(read("docs/devices.md"), "Topics")) == sorted(topics)
+    topics = [
+        *(Topics().of("{device}", channel) for channel in Channel),
+        *(Topics().of("{account}", channel) for channel in ClaimChannel),
+    ]
+    assert sorted(first_column(read(_CONTRACT), "Topics")) == sorted(topics)
 
 
 def test_every_setting_is_explained_and_no_other() -> None:

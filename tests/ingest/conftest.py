@@ -41,6 +41,7 @@ class Device:
         self.id = username
         self.refused: list[str] = []
         self.messages: list[tuple[str, bytes]] = []
+        self.properties: list[Any] = []  # of each message
         self._arrived = threading.Condition()
         self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id or username, protocol=mqtt.MQTTv5)
         self.client.username_pw_set(username, password)
@@ -60,6 +61,7 @@ class Device:
 
     def _on_message(self, _client: Any, _data: Any, message: mqtt.MQTTMessage) -> None:
         with self._arrived:
+            self.properties.append(message.properties)
             self.messages.append((message.topic, bytes(message.payload)))
             self._arrived.notify_all()
 

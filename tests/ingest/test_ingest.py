@@ -112,6 +112,12 @@ async def test_bad_payload_is_kept_with_its_reason_and_the_device_told(
     message: dict[str, Any] = json.loads(told)
     assert message["reason"] == reason.value
     assert hint in message["detail"]
+    assert message["link"] == f"docs/devices/contract.md#{reason.value}"
+    (properties,) = device.properties
+    assert (properties.ContentType, properties.UserProperty) == (
+        "application/json",
+        [("reason", reason.value)],
+    )
 
 
 async def test_one_bad_metric_keeps_the_good_ones_of_its_message(rig: Rig) -> None:

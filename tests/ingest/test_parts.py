@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ingest.arrivals import SLOTS, Arrivals
+from ingest.decode import Fault
 from ingest.feedback import Feedback, FeedbackPolicy
 from ingest.intake import Cut
 from ingest.routes import Routes
@@ -173,25 +174,28 @@ def test_a_new_catalogue_changes_the_routes_of_known_devices(catalogue: Catalogu
     assert routes.lookup("alatau/v1/a/telemetry") is not None
 
 
+BAD = Fault(Reason.UNDECODABLE, "x")
+
+
 def test_a_device_is_told_once_in_ten_seconds_and_then_how_often_it_was_not() -> None:
     feedback = Feedback()
-    told = [feedback.refuse("a", Reason.UNDECODABLE, "x", NOW, NOW + n * SECOND) for n in range(12)]
+    told = [feedback.refuse("a", BAD, "x", NOW, NOW + n * SECOND) for n in range(12)]
     assert [number for number, message in enumerate(told) if message] == [0, 10]
     assert json.loads(told[10] or b"")["withheld"] == 9
-    assert feedback.refuse("b", Reason.UNDECODABLE, "x", NOW, NOW) is not None
+    assert feedback.refuse("b", BAD, "x", NOW, NOW) is not None
 
 
 def test_a_clock_that_was_set_back_does_not_keep_a_device_from_being_told() -> None:
     feedback = Feedback()
-    assert feedback.refuse("a", Reason.UNDECODABLE, "x", NOW, NOW) is not None
-    assert feedback.refuse("a", Reason.UNDECODABLE, "x", NOW, NOW - 3600 * SECOND) is not None
-    assert feedback.refuse("a", Reason.UNDECODABLE, "x", NOW, NOW - 3599 * SECOND) is None
+    assert feedback.refuse("a", BAD, "x", NOW, NOW) is not None
+    assert feedback.refuse("a", BAD, "x", NOW, NOW - 3600 * SECOND) is not None
+    assert feedback.refuse("a", BAD, "x", NOW, NOW - 3599 * SECOND) is None
 
 
 def test_what_feedback_remembers_is_bounded() -> None:
     feedback = Feedback(FeedbackPolicy(devices=3))
     for number in range(10):
-        feedback.refuse(str(number), Reason.UNDECODABLE, "x", NOW, NOW + number)
+        feedback.refuse(str(number), BAD, "x", NOW, NOW + number)
     assert len(feedback._told) == 3
 
 
