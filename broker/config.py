@@ -15,6 +15,7 @@ from sensors.topics import Topics
 # The most that every version takes: 2.1 refuses more.
 _QUEUED_BYTES = 2**31 - 1
 
+MOST_PACKET_BYTES = 262_144
 
 # Plain text is for this machine; nothing can be set that makes it leave it.
 _LOOPBACK = "127.0.0.1"
@@ -39,7 +40,7 @@ class BrokerOptions:
     plugin: pathlib.Path
     secure: SecureListener | None = None
     autosave_seconds: int = 30
-    max_packet_bytes: int = 262_144
+    max_packet_bytes: int = MOST_PACKET_BYTES
     max_connections: int = (
         120_000  # of each listener: a fleet of 100,000, and what has not noticed that it broke
     )

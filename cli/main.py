@@ -43,6 +43,7 @@ COMMANDS = {
     "correct": "correct",
     "gaps": "gaps",
     "decode": "decode",
+    "asyncapi": "asyncapi",
     "broker-files": "deployment",
     "compose-env": "deployment",
     "test": "development",

@@ -29,7 +29,7 @@ _META = ("ts", "seq", "oldest")
 # The numbers that every JSON library tells apart: 1 to 2^53 - 1.
 LARGEST_NUMBER = 2**53 - 1
 _Number = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_NUMBER)]
-_MAX_READINGS = 10_000
+MOST_READINGS = 10_000
 _SHOWN = 40  # bytes of a payload that is none
 _VALID_NUMBER = f"a whole number from 1 to {LARGEST_NUMBER}"
 VALID_TIME = "Unix seconds, milliseconds or 2026-01-01T00:00:00Z"
@@ -122,16 +122,14 @@ def take_apart(payload: bytes, kind: Kind) -> Decoded:
     try:
         document = msgspec.json.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        found = shown(payload[:_SHOWN].decode(errors="replace"))
-        decoded.refuse(
-            Reason.UNDECODABLE, (), f"not JSON: {error}; send {example(kind)}", found, example(kind)
-        )
+        explain = functools.partial(_no_json, payload, str(error), kind)
+        decoded.faults.append(Fault(Reason.UNDECODABLE, explain))
         return decoded
     readings = document if isinstance(document, list) else [document]
-    if len(readings) > _MAX_READINGS:
+    if len(readings) > MOST_READINGS:
         for reading in readings:
             _number_of(reading, None, decoded, ())
-        found, valid = f"{len(readings)} readings", f"at most {_MAX_READINGS}"
+        found, valid = f"{len(readings)} readings", f"at most {MOST_READINGS}"
         decoded.refuse(Reason.TOO_LARGE, (), f"{found} in one message; send {valid}", found, valid)
         return decoded
     if not readings:
@@ -226,6 +224,11 @@ def _take_reading(reading: Any, kind: Kind, decoded: Decoded, at: Steps) -> None
     elif all(value is None for value in (flat | (nested or {})).values()):
         detail = f"no metric has a value; send {example(kind)}"
         decoded.refuse(Reason.NO_METRICS, at, detail, "no value", example(kind))
+
+
+def _no_json(payload: bytes, error: str, kind: Kind) -> Explanation:
+    found = shown(payload[:_SHOWN].decode(errors="replace"))
+    return Explanation(f"not JSON: {error}; send {example(kind)}", "", found, example(kind))
 
 
 def _unknown(kind: Kind, place: Steps) -> Explanation:

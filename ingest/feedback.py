@@ -17,7 +17,7 @@ DOCS = "docs/devices/contract.md"
 # With topic and properties a message then fits into the 1,024 bytes that ESP-MQTT has for one, unless told otherwise.
 MOST_BYTES = 880
 # Bytes of each member as JSON, so that what is left for the sentence is never less than a quarter.
-_PATH, _FOUND, _VALID, _LINK = 120, 80, 120, 120
+PATH_BYTES, FOUND_BYTES, VALID_BYTES, LINK_BYTES = 120, 80, 120, 120
 _CUT = "…"
 
 
@@ -76,11 +76,11 @@ def told(fault: Fault, detail: str, received: int, withheld: int, docs: str = DO
         "received_at": format_timestamp(received),
         "withheld": withheld,
         # A part of a pointer or of an address points elsewhere.
-        "path": path if path is None or _size(path) <= _PATH else None,
-        "found": None if known.found is None else _cut(known.found, _FOUND),
-        "valid": None if known.valid is None else _cut(known.valid, _VALID),
+        "path": path if path is None or _size(path) <= PATH_BYTES else None,
+        "found": None if known.found is None else _cut(known.found, FOUND_BYTES),
+        "valid": None if known.valid is None else _cut(known.valid, VALID_BYTES),
         "hint": HINTS[fault.reason],
-        "link": link if _size(link) <= _LINK else None,
+        "link": link if _size(link) <= LINK_BYTES else None,
     }
     message["detail"] = _cut(detail, MOST_BYTES - len(orjson.dumps(message)) + 2)
     return orjson.dumps(message)

@@ -22,7 +22,7 @@ _USER = re.compile(rf"{_PREFIX}(?P<batch>{BATCH_NAME.pattern})-(?:0\d|1[0-5])")
 MOST_PLACES = 10_000
 LONGEST_LIFE = dt.timedelta(days=90)
 MOST_BYTES = 4096
-_SECRET = re.compile(r"[A-Za-z0-9_-]{32,128}")
+SECRET = re.compile(r"[A-Za-z0-9_-]{32,128}")
 # 128 random bits in hexadecimal have fewer once in millions.
 _DISTINCT = 8
 _MOST_METADATA = 20
@@ -81,7 +81,7 @@ def decode_claim(payload: bytes) -> Claim:
         raise ClaimError('the id is not 1 to 64 letters, digits, ".", "_", ":", "-", a letter or digit first')
     if reason := why_reserved(claim.id):
         raise ClaimError(f'the id "{claim.id}" is not free: {reason}')
-    if not _SECRET.fullmatch(claim.secret) or len(set(claim.secret)) < _DISTINCT:
+    if not SECRET.fullmatch(claim.secret) or len(set(claim.secret)) < _DISTINCT:
         raise ClaimError(
             "the secret is weak: make one of 24 random bytes, 32 to 128 characters of base64url or hexadecimal"
         )
