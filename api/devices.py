@@ -112,6 +112,13 @@ class DeviceAnswer(TypedDict):
         StatusAnswer | None,
         Field(description="What it said last of itself, or its last will said; null if it never did."),
     ]
+    stored_through: Annotated[
+        int | None,
+        Field(
+            description="Up to which number all its readings are kept, as its last receipt says; null without.",
+            examples=[1203],
+        ),
+    ]
 
 
 @with_config(ANSWER)
@@ -215,6 +222,7 @@ def shape(device: Device) -> DeviceAnswer:
         "disabled": device.disabled_at is not None,
         "old_secret_until": device.old_secret_until,
         "status": None if device.status is None else {"said": device.status.said, "at": device.status.at},
+        "stored_through": device.stored_through,
     }
 
 

@@ -22,6 +22,7 @@ from cli.device_changes import add_to
 from cli.device_files import Verdict, add_from_file
 from cli.secrets import credential_of
 from cli.settings import Settings, SettingsError, load_settings
+from cli.watch import add_to as add_watch
 from sensors.errors import CatalogueError, did_you_mean
 from sensors.fleet import plan_fleet
 from sensors.kinds import DeviceSpec
@@ -35,8 +36,11 @@ from storage.devices import (
 )
 
 _AT_ONCE = 1000
-device = typer.Typer(no_args_is_help=True, help="Register devices, list them, keep one out, delete one.")
+device = typer.Typer(
+    no_args_is_help=True, help="Register devices, list them, watch one, keep one out, delete one."
+)
 add_to(device)
+add_watch(device)
 
 
 def register(app: typer.Typer) -> None:

@@ -58,6 +58,9 @@ class Device:
     disabled_at: dt.datetime | None
     old_secret_until: dt.datetime | None
     status: DeviceStatus | None
+    stored_through: (
+        int | None
+    )  # its last receipt: up to which number its readings are kept; None without numbers
 
 
 async def register_devices(
@@ -161,7 +164,9 @@ _SELECT = """
            (SELECT c.until FROM alatau.device_credential c
             WHERE c.device_id = device.device_id AND c.until > now()) AS old_secret_until,
            (SELECT said FROM alatau.device_status s WHERE s.device_id = device.device_id) AS said,
-           (SELECT at FROM alatau.device_status s WHERE s.device_id = device.device_id) AS said_at
+           (SELECT at FROM alatau.device_status s WHERE s.device_id = device.device_id) AS said_at,
+           (SELECT alatau.first_missing(received) - 1 FROM alatau.sequence s
+            WHERE s.device_id = device.device_id) AS stored_through
     FROM alatau.device
 """
 
@@ -182,6 +187,7 @@ def _device(row: Any) -> Device:
         disabled_at=row["disabled_at"],
         old_secret_until=row["old_secret_until"],
         status=None if row["said"] is None else DeviceStatus(Said(row["said"]), row["said_at"]),
+        stored_through=row["stored_through"],
     )
 
 

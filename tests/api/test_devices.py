@@ -139,6 +139,7 @@ async def test_a_device_is_shown_with_all_that_is_known_of_it(client: httpx2.Asy
         "disabled": False,
         "old_secret_until": None,
         "status": None,
+        "stored_through": None,
     }
 
 
