@@ -64,11 +64,12 @@ def ingest(
         configure_logs()
         first = worker or 0
         # What is wrong with the settings is said once, and not by each worker again and again.
-        _ingest_options(settings, first)
+        ingest_options(settings, first)
         run_until_stopped(lambda stop: run_workers(settings, first, workers, stop))
 
 
-def _ingest_options(settings: Settings, worker: int | None) -> IngestOptions:
+def ingest_options(settings: Settings, worker: int | None) -> IngestOptions:
+    """Return what a worker of these settings is told. Raises SettingsError."""
     return IngestOptions(
         database_url=database_url(settings, INGEST_ROLE),
         session=_session(settings, worker or 0),
@@ -83,7 +84,7 @@ def _ingest(settings: Settings, worker: int | None) -> None:
     configure_logs()
     configure_metrics()
     structlog.contextvars.bind_contextvars(worker=worker or 0)
-    service = Ingest(_ingest_options(settings, worker))
+    service = Ingest(ingest_options(settings, worker))
     server = status_server(status_of(service), settings.ingest_host, settings.ingest_port)
     collect_seldom()
     run_until_stopped(lambda stop: run_with_status(service.run, stop, server))

@@ -56,10 +56,14 @@ def line(event: Event) -> Text:
 
 def _readings(event: Event) -> str:
     shown = [*event["values"].items()][:_METRICS]
-    values = " · ".join(f"{name} {value:g} {event['units'][name]}" for name, value in shown)
+    values = " · ".join(f"{name} {value:g}{_unit(event['units'][name])}" for name, value in shown)
     more = len(event["values"]) - len(shown)
     many = "" if event["readings"] == 1 else f"{event['readings']} readings, the newest "
     return f"{many}{event['age_seconds']:.1f} s old: {values}{f' · {more} more' if more else ''}"
+
+
+def _unit(code: str) -> str:
+    return "" if code == "1" else f" {code}"
 
 
 def _payload(event: Event) -> str:

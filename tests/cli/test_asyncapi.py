@@ -167,7 +167,12 @@ def test_the_schema_takes_what_ingest_takes_and_nothing_else(case: tuple[Kind, A
 
 
 def test_the_command_prints_the_document_of_the_place_that_it_is_told() -> None:
-    settings = {"ALATAU_MQTT_PUBLIC_URL": "mqtts://mqtt.city.example", "ALATAU_TOPIC_ROOT": "city/v2"}
+    page = "https://docs.city.example/contract.html"
+    settings = {
+        "ALATAU_MQTT_PUBLIC_URL": "mqtts://mqtt.city.example",
+        "ALATAU_TOPIC_ROOT": "city/v2",
+        "ALATAU_DOCS_URL": page,
+    }
     result = Alatau(settings)("asyncapi")
     assert result.code == 0, result.errors
     made = json.loads(result.out)
@@ -176,6 +181,8 @@ def test_the_command_prints_the_document_of_the_place_that_it_is_told() -> None:
         "mqtt.city.example:8884",
     }
     assert made["channels"]["telemetry"]["address"] == "city/v2/{device}/telemetry"
+    (refusal,) = made["components"]["messages"]["refusal"]["examples"]
+    assert refusal["payload"]["link"] == f"{page}#unknown_metric"
 
 
 def test_a_city_file_that_is_none_says_so(tmp_path: Any) -> None:

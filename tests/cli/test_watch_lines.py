@@ -38,7 +38,7 @@ LINES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {**STORED, "values": SEVEN, "units": dict.fromkeys(SEVEN, "1")},
-        "10:00:01.250  ✓ stored   0.4 s old: m0 1 1 · m1 1 1 · m2 1 1 · m3 1 1 · m4 1 1 · m5 1 1 · 1 more",
+        "10:00:01.250  ✓ stored   0.4 s old: m0 1 · m1 1 · m2 1 · m3 1 · m4 1 · m5 1 · 1 more",
     ),
     (
         REFUSED,

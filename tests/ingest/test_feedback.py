@@ -10,6 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mqtt5 import PublishPacket
 
+from cli.ingest import ingest_options
+from cli.settings import Settings
 from ingest.arrivals import Arrivals
 from ingest.decode import LARGEST_NUMBER, Explanation, Fault
 from ingest.feedback import MOST_BYTES, Feedback, told
@@ -179,6 +181,17 @@ def test_the_bytes_are_as_the_documentation_has_them() -> None:
     again = feedback.refuse("air-1", fault, fault.detail, NOW, NOW + 10 * SECOND)
     assert again is not None
     assert json.loads(again)["withheld"] == 1
+
+
+def test_refused_devices_are_pointed_at_the_page_of_the_settings() -> None:
+    page = "https://docs.city.example/contract.html"
+    settings = Settings(
+        database_url="postgresql://nowhere/city", mqtt_url="mqtt://nowhere", mqtt_password="x", docs_url=page
+    )
+    docs = ingest_options(settings, 0).docs
+    (fault,) = faults_of(b"nonsense")
+    assert json.loads(told(fault, fault.detail, NOW, 0, docs))["link"] == f"{page}#undecodable"
+    assert json.loads(told(fault, fault.detail, NOW, 0, "x" * 200))["link"] is None, "a part leads nowhere"
 
 
 def test_every_reason_has_a_short_hint_and_nothing_else_has_one() -> None:
