@@ -97,19 +97,19 @@ class Watched:
         """Take what is so now (Unix µs) as known, and return the device. Raises ApiError."""
         device: dict[str, Any] = self._api.get(self._path)
         self._begun = max(self._readings(_AT_ONCE)[0], default=0)
-        self._letters(now)
+        self._take(self._letters(), now)
         self._said(device, now)
         return device
 
     def look(self, now: int) -> list[Event]:
-        """Return what came since the last look, in its order. Raises ApiError."""
-        messages = self._new_messages()
-        letters, counted = self._letters(now)
-        if letters:
-            # What is stored of a message and what is refused are committed at once, perhaps between the two questions.
-            last = max({*messages, *letters})
-            messages = {came: rows for came, rows in self._new_messages().items() if came <= last}
+        """Return what came since the last look, in its order. Raises ApiError; the next look then tells it."""
+        messages, page = self._new_messages(), self._letters()
+        # Stored and refused parts of a message are committed at once, perhaps between the two questions.
+        again = self._new_messages() if any(letter["id"] > self._newest_letter for letter in page) else {}
         device = self._api.get(self._path)
+        letters, counted = self._take(page, now)
+        last = max({*messages, *letters}, default=0)
+        messages |= {came: rows for came, rows in again.items() if came <= last}
         self._seen |= dict.fromkeys(messages)
         while len(self._seen) > _REMEMBERED:
             del self._seen[next(iter(self._seen))]
@@ -140,9 +140,13 @@ class Watched:
             messages.setdefault(came, []).append({"time": page["time"][row], "values": values})
         return messages, arrivals[-1] if page["next"] else None
 
-    def _letters(self, now: int) -> tuple[dict[int, Any], list[Event]]:
+    def _letters(self) -> list[dict[str, Any]]:
+        asked = {"device": self._device, "limit": _LETTERS}
+        page: list[dict[str, Any]] = self._api.get("dead-letters", asked)["dead_letters"]
+        return page
+
+    def _take(self, page: list[dict[str, Any]], now: int) -> tuple[dict[int, Any], list[Event]]:
         """Return refused messages that are new, and an event of each that came again and was only counted."""
-        page = self._api.get("dead-letters", {"device": self._device, "limit": _LETTERS})["dead_letters"]
         known, before = self._newest_letter, self._repeats
         self._newest_letter = max((letter["id"] for letter in page), default=known)
         self._repeats = {letter["id"]: letter["repeats"] for letter in page}

@@ -65,7 +65,7 @@ async def test_what_comes_of_each_message_is_told_once_and_in_its_order(
             await send(rig, ingest, device, *[b"nonsense"] * 3)
             again = await asyncio.to_thread(watched.look, now())
     assert (batched["verdict"], batched["readings"], batched["values"]) == ("stored", 30, {"pm2_5": 1.0})
-    assert 60 < batched["age_seconds"] < 75
+    assert batched["age_seconds"] > 60
     assert (refused["verdict"], refused["reason"], refused["payload"]) == (
         "refused",
         "unknown_metric",
