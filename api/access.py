@@ -9,13 +9,14 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from sensors.rates import Buckets
 
 from api.auditing import Refusal
 from api.cookies import COOKIE, forgery, session_token
 from api.keys import Caller, KeyCache
 from api.parameters import split_list
 from api.problems import ProblemError, ProblemType
-from api.rates import RATE, Buckets
+from api.rates import RATE
 from api.services import Services, Whole
 from storage.api_keys import Role, find_key, prefix_of
 from storage.audit import Event

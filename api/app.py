@@ -13,6 +13,7 @@ import structlog
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
+from sensors.rates import Buckets, Rate
 from starlette_compress import CompressMiddleware, add_compress_type, remove_compress_type
 
 from api import (
@@ -68,7 +69,6 @@ from api.live_reader import LiveReader
 from api.oidc_issuer import Issuer
 from api.options import ApiOptions, DeviceAccounts
 from api.password_work import PasswordWork
-from api.rates import Buckets, Rate
 from api.reconciliation import Dismissals, Reconciliation
 from api.services import Clock, Rates, Services
 from api.snapshot import CatalogueWatch

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import structlog
+from sensors.rates import Buckets
 
 from api.auditing import Auditor, Refusal
 from api.database import DATABASE_ERRORS, Database
@@ -15,7 +16,6 @@ from api.devices import credential_of
 from api.endings import Endings
 from api.options import ClaimOptions, DeviceAccounts
 from api.problems import ProblemError
-from api.rates import Buckets
 from api.snapshot import CatalogueWatch
 from api.telemetry import ApiMetrics, ClaimOutcome
 from broker.claims import ClaimDesk

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
+from sensors.rates import Rate
+
 from api.oidc_options import OidcOptions
 from api.passwords import Hashing
-from api.rates import Rate
 from api.throttle import ThrottleOptions
 from broker.drift import Account, Drift
 from broker.refusals import Dismissal

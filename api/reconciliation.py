@@ -7,12 +7,12 @@ import asyncio
 import time
 
 import structlog
+from sensors.rates import Buckets, Rate
 
 from api.auditing import Auditor, Refusal
 from api.database import DATABASE_ERRORS, Database
 from api.options import ApiOptions, DeviceAccounts
 from api.problems import ProblemError
-from api.rates import Buckets, Rate
 from api.telemetry import ApiMetrics
 from broker.drift import Deviation, Drift, compare
 from broker.errors import BrokerError

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
+from sensors.rates import Buckets
 
 from api.auditing import Auditor
 from api.database import Database
@@ -16,7 +17,6 @@ from api.keys import KeyCache, KeyTurns
 from api.oidc_issuer import Issuer
 from api.options import ApiOptions, DeviceAccounts
 from api.password_work import PasswordWork
-from api.rates import Buckets
 from api.snapshot import CatalogueWatch
 from api.throttle import Throttle
 from sensors.catalogue import Catalogue

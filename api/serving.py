@@ -7,16 +7,16 @@ import collections
 import dataclasses
 import enum
 import socket
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import orjson
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.line import Line
 from api.problems import MEDIA_TYPE, ProblemType, problem_document
-from api.telemetry import ApiMetrics
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,8 +38,19 @@ class Refused(enum.StrEnum):
     HEAD_TOO_LARGE = "head_too_large"
 
 
-def serving(app: FastAPI, limits: ConnectionLimits | None = None, **more: Any) -> uvicorn.Config:
-    """Return the configuration of a server for the application; ``more`` is uvicorn's own."""
+class ConnectionCounts(Protocol):
+    """Metrics of connections."""
+
+    def count_connections(self, count: Callable[[], int]) -> None:
+        """Ask ``count`` how many connections are open."""
+
+    def refuse_connection(self, reason: str) -> None:
+        """Count one connection that was ended by a limit."""
+
+
+def serving(app: Starlette, limits: ConnectionLimits | None = None, **more: Any) -> uvicorn.Config:
+    """Return the configuration of a server for an application whose ``state.metrics`` counts connections; ``more`` is
+    uvicorn's own."""
     settings: dict[str, Any] = {
         "http": bounded(limits or ConnectionLimits(), app.state.metrics),
         "ws": "none",
@@ -53,7 +64,7 @@ def serving(app: FastAPI, limits: ConnectionLimits | None = None, **more: Any) -
     return uvicorn.Config(app, **settings | more)
 
 
-def bounded(limits: ConnectionLimits, metrics: ApiMetrics) -> type[HttpToolsProtocol]:
+def bounded(limits: ConnectionLimits, metrics: ConnectionCounts) -> type[HttpToolsProtocol]:
     """Return uvicorn's protocol with limits: of itself it waits for ever for the head of a request."""
     of_address: collections.Counter[str] = collections.Counter()
     metrics.count_connections(of_address.total)

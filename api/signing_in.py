@@ -9,7 +9,8 @@ from api.auditing import Refusal
 from api.cookies import session_token
 from api.keys import user_actor
 from api.services import Services
-from api.throttle import Attempt, network_of
+from api.throttle import Attempt
+from sensors.networks import network_of
 from storage.audit import Event, record
 from storage.kinds import Connection
 from storage.sessions import close_session, open_session

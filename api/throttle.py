@@ -8,12 +8,11 @@ don't concern who signed in from that address before: nobody is kept out by othe
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import math
 from collections import OrderedDict
 from collections.abc import Callable
 
-from api.rates import Buckets, Rate
+from sensors.rates import Buckets, Rate
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,15 +93,3 @@ class Throttle:
     def _times(self, pair: tuple[str, str]) -> int:
         times, last = self._wrong.get(pair, (0, -math.inf))
         return times if self._monotonic() - last < self._options.forgotten_after else 0
-
-
-def network_of(address: str) -> str:
-    """Return what one client has of addresses: of IPv6, 64 bits are its own to choose."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    mapped = parsed.ipv4_mapped
-    return str(mapped or ipaddress.ip_network((parsed, 64), strict=False))

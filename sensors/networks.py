@@ -1,4 +1,4 @@
-"""Which addresses a program of ours may be sent to by what somebody has entered: public ones, and those allowed."""
+"""Addresses: which a program of ours may be sent to by what somebody has entered, and which are one client's."""
 
 from __future__ import annotations
 
@@ -52,3 +52,15 @@ def _meant(address: Address) -> Address:
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or address
+
+
+def network_of(address: str) -> str:
+    """Return what one client has of addresses: of IPv6, 64 bits are its own to choose."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    mapped = parsed.ipv4_mapped
+    return str(mapped or ipaddress.ip_network((parsed, 64), strict=False))

@@ -18,11 +18,11 @@ from fastapi import FastAPI
 from api.app import ApiOptions, create_app
 from api.oidc_options import OidcOptions, read_rules
 from api.options import DeviceAccounts, LiveOptions
-from api.rates import Rate
 from api.serving import ConnectionLimits, serving
 from cli.local import LocalStack
 from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
+from sensors.rates import Rate
 from stack.ports import free_port
 from storage.api_keys import Role, generate_key, store_key
 from storage.database import connect

@@ -13,8 +13,9 @@ from api.cookies import COOKIE
 from api.password_work import PasswordWork
 from api.passwords import Hashing
 from api.problems import ProblemError, ProblemType
-from api.rates import Rate
-from api.throttle import Attempt, Throttle, ThrottleOptions, network_of
+from api.throttle import Attempt, Throttle, ThrottleOptions
+from sensors.networks import network_of
+from sensors.rates import Rate
 from storage.users import set_password
 from tests.api.answers import problem
 from tests.api.people import (

@@ -12,7 +12,7 @@ import pytest
 from api.app import create_app
 from api.oidc_flow import COOKIE, Flow
 from api.oidc_tokens import Fault
-from api.rates import Rate
+from sensors.rates import Rate
 from stack.ports import free_port
 from tests.api.answers import NOW, problem
 from tests.api.conftest import serve

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from api.app import ApiOptions, create_app
-from api.rates import Buckets, Rate
+from sensors.rates import Buckets, Rate
 from storage.api_keys import Role, generate_key, prefix_of, store_key
 from tests.api.answers import problem
 from tests.api.conftest import Served

@@ -16,7 +16,6 @@ from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from api.app import ApiOptions, create_app
-from api.rates import Rate
 from broker.accounts import Service
 from broker.config import SecureListener
 from cli.certificates import CertificateStore, ServerCertificate
@@ -26,6 +25,7 @@ from ingest.service import Ingest
 from ingest.session import SessionOptions
 from sensors.catalogue import Catalogue, builtin_file
 from sensors.fleet import plan_fleet
+from sensors.rates import Rate
 from sensors.topics import Channel
 from simulators.options import SimulateOptions
 from simulators.run import run
