@@ -16,7 +16,7 @@ from cli.connections import database_url
 from cli.delivering import Delivering, Ways
 from cli.process import configure_logs, configure_metrics, run_until_stopped
 from cli.settings import load_settings
-from cli.status import Status, run_with_status, status_server
+from cli.status import Status, run_with_server, status_server
 from storage.database import ALERTS_ROLE
 
 
@@ -49,7 +49,7 @@ def alert(
     delivering = Delivering(Ways.of(settings), url, DeliveryMetrics(metrics.registry))
     service = Alerts(AlertOptions(url), metrics, finds=Watch().finds(), beside=[delivering])
     server = status_server(status_of(service), settings.alerts_host, settings.alerts_port)
-    run_until_stopped(lambda stop: run_with_status(service.run, stop, server))
+    run_until_stopped(lambda stop: run_with_server(service.run, stop, server))
 
 
 def status_of(service: Alerts) -> Status:

@@ -13,12 +13,12 @@ from api.niceness import give_way
 from api.options import ApiOptions, ClaimOptions, ExportOptions
 from api.pmtiles import ArchiveError, open_archive
 from broker.accounts import Service
-from cli.api_transport import ApiTransport
 from cli.connections import broker_admin, broker_ca, broker_url, claims_password, database_url
 from cli.networks import webhook_networks
 from cli.oidc import oidc_options
 from cli.process import collect_seldom, configure_logs, configure_metrics
 from cli.settings import Settings, load_settings
+from cli.transport import Transport
 from sensors.topics import Topics
 from storage.database import API_ROLE
 
@@ -40,7 +40,7 @@ def api() -> None:
     configure_logs()
     configure_metrics()
     settings = load_settings()
-    transport = ApiTransport.of(settings)
+    transport = Transport.of_api(settings)
     told = settings.mqtt_public_url or broker_url(settings)
     ca = broker_ca(settings, told)
     options = ApiOptions(

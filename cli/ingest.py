@@ -11,10 +11,12 @@ import typer
 
 from broker.accounts import Service
 from cli.connections import broker_account, broker_ca, broker_url, database_url
+from cli.ingest_http import taking_http, transport_for_devices
 from cli.ingest_status import show_status
 from cli.process import collect_seldom, configure_logs, configure_metrics, run_until_stopped
 from cli.settings import Settings, load_settings
-from cli.status import Status, run_with_status, status_server
+from cli.status import Status, run_with_server, status_server
+from cli.transport import HandshakeLoop
 from cli.workers import run_workers
 from ingest.decoders.table import FORMATS
 from ingest.options import SHARE, IngestOptions
@@ -52,6 +54,7 @@ def ingest(
       alatau ingest --workers 2
       alatau ingest --status --watch
       ALATAU_INGEST_PORT=8011 alatau ingest --worker 1
+      ALATAU_INGEST_HTTP_PORT=8092 alatau ingest
     """
     settings = load_settings()
     if status:
@@ -65,6 +68,7 @@ def ingest(
         first = worker or 0
         # What is wrong with the settings is said once, and not by each worker again and again.
         ingest_options(settings, first)
+        transport_for_devices(settings, first)
         run_until_stopped(lambda stop: run_workers(settings, first, workers, stop))
 
 
@@ -86,8 +90,10 @@ def _ingest(settings: Settings, worker: int | None) -> None:
     structlog.contextvars.bind_contextvars(worker=worker or 0)
     service = Ingest(ingest_options(settings, worker))
     server = status_server(status_of(service), settings.ingest_host, settings.ingest_port)
+    transport = transport_for_devices(settings, worker or 0)
+    run = service.run if transport is None else taking_http(service, transport)
     collect_seldom()
-    run_until_stopped(lambda stop: run_with_status(service.run, stop, server))
+    run_until_stopped(lambda stop: run_with_server(run, stop, server), HandshakeLoop)
 
 
 def status_of(service: Ingest) -> Status:

@@ -7,7 +7,7 @@ import typer
 from cli.connections import database_url
 from cli.process import configure_logs, configure_metrics, run_until_stopped
 from cli.settings import load_settings
-from cli.status import Status, run_with_status, status_server
+from cli.status import Status, run_with_server, status_server
 from maintenance.options import MaintenanceOptions
 from maintenance.service import Maintenance
 from storage.database import MAINTENANCE_ROLE
@@ -30,7 +30,7 @@ def maintain() -> None:
     settings = load_settings()
     service = Maintenance(MaintenanceOptions(database_url(settings, MAINTENANCE_ROLE)))
     server = status_server(status_of(service), settings.maintenance_host, settings.maintenance_port)
-    run_until_stopped(lambda stop: run_with_status(service.run, stop, server))
+    run_until_stopped(lambda stop: run_with_server(service.run, stop, server))
 
 
 def status_of(service: Maintenance) -> Status:

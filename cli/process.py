@@ -59,7 +59,10 @@ def configure_metrics() -> None:
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-def run_until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+def run_until_stopped(
+    work: Callable[[asyncio.Event], Awaitable[None]],
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+) -> None:
     """Run ``work`` until it ends; SIGINT or SIGTERM sets its event, a second one ends the process at once,
     with 130 or 143.
 
@@ -78,7 +81,8 @@ def run_until_stopped(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
             loop.add_signal_handler(number, on_signal, number)
         await work(stop)
 
-    uvloop.run(supervised())
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(supervised())
 
 
 def collect_seldom() -> None:

@@ -95,6 +95,15 @@ class Settings(BaseSettings):
     database_port: int = pydantic.Field(5433, description="Port of the database that `alatau up` starts.")
     ingest_host: str = pydantic.Field("127.0.0.1", description="Address of ingest's status port.")
     ingest_port: int = pydantic.Field(8001, description="Status port of ingest: /metrics, /readyz, /healthz.")
+    ingest_http_host: str = pydantic.Field(
+        "127.0.0.1", description="Address on which ingest takes telemetry over HTTP."
+    )
+    ingest_http_port: int | None = pydantic.Field(
+        None, description="Port on which it does; without one it takes none. `alatau up` has 8092."
+    )
+    ingest_http_proxy: str = pydantic.Field(
+        "", description="Addresses of a proxy in front of that port that speaks TLS, and that it believes."
+    )
     maintenance_host: str = pydantic.Field("127.0.0.1", description="Address of maintenance's status port.")
     maintenance_port: int = pydantic.Field(
         8090, description="Status port of maintenance: /metrics, /readyz, /healthz."

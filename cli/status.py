@@ -60,13 +60,13 @@ def status_server(status: Status, host: str, port: int) -> StatusServer:
     )
 
 
-async def run_with_status(
+async def run_with_server(
     run: Callable[[asyncio.Event], Awaitable[None]], stop: asyncio.Event, server: StatusServer
 ) -> None:
-    """Run a service until ``stop``, with its status beside it."""
-    status = asyncio.create_task(server.serve(), name="status")
+    """Run a service until ``stop``, with a server beside it that ends after it."""
+    serving = asyncio.create_task(server.serve(), name="server")
     try:
         await run(stop)
     finally:
         server.should_exit = True
-        await status
+        await serving

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from sensors.checks import Reason
@@ -48,6 +50,23 @@ class IngestMetrics:
         self.letters_trimmed = self._counter(
             "dead_letters_trimmed", "Oldest dead letters deleted at the bound."
         )
+        self.http_messages = self._counter(
+            "http_messages", "Messages answered for after their commit, by HTTP."
+        )
+        self.http_problems = Counter(
+            "alatau_ingest_http_problems",
+            "Requests answered with a problem.",
+            ["problem"],
+            registry=self.registry,
+        )
+        self.http_waiting = self._gauge("http_waiting", "Messages by HTTP that wait for their commit.")
+        self._http_connections = self._gauge("http_connections", "Connections of devices by HTTP.")
+        self._http_refused = Counter(
+            "alatau_ingest_http_connections_refused",
+            "Connections ended by a limit.",
+            ["reason"],
+            registry=self.registry,
+        )
         self.in_flight = self._gauge("messages_in_flight", "Messages taken and not yet acknowledged.")
         self.broker_up = self._gauge("broker_connected", "1 while subscribed at the broker.")
         self.database_up = self._gauge("database_available", "1 while transactions commit.")
@@ -67,6 +86,14 @@ class IngestMetrics:
             "From a reading's own time to its commit; one sample per transaction and kind.",
             _SECONDS,
         )
+
+    def count_connections(self, count: Callable[[], int]) -> None:
+        """Ask ``count`` how many connections by HTTP are open."""
+        self._http_connections.set_function(count)
+
+    def refuse_connection(self, reason: str) -> None:
+        """Count one connection by HTTP that was ended by a limit."""
+        self._http_refused.labels(reason).inc()
 
     def messages_held(self) -> int:
         """Return how many messages are taken and not yet acknowledged."""

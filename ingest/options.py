@@ -9,6 +9,7 @@ from ingest.decoders.parsed import Format
 from ingest.feedback import DOCS
 from ingest.letters import LetterPolicy
 from ingest.limits import RatePolicy
+from ingest.posts import PostPolicy
 from ingest.session import SessionOptions
 from sensors.checks import TimeWindow
 from sensors.topics import Topics
@@ -31,6 +32,7 @@ class IngestOptions:
     window: TimeWindow = dataclasses.field(default_factory=TimeWindow)
     linger_seconds: float = 0.02  # how long the first message of a cut waits for company
     pending_bytes: int = 128 * 1024**2  # of messages that wait for their commit; then reading pauses
+    posts: PostPolicy = dataclasses.field(default_factory=PostPolicy)
     latest_interval_seconds: float = 1.0
     keep_dead_letters: int = 1_000_000
     keep_gaps: int = 1_000_000  # notes of abandoned gaps

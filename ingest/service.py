@@ -22,6 +22,7 @@ from ingest.latest import LatestFlusher
 from ingest.limits import RateLimits
 from ingest.metrics import IngestMetrics
 from ingest.options import SHARE, IngestOptions
+from ingest.posts import Post, Posts
 from ingest.readiness import Facts, Readiness, judge
 from ingest.receipts import Receipts
 from ingest.routes import Routes
@@ -72,6 +73,7 @@ class Ingest:
         self._drained.set()
         self._closing = False
         self._last_arrival = 0
+        self.posts = Posts(options.posts, self._next_arrival, self._arrived.set, time.monotonic)
         self._backlog = Backlog(options.session)
         self._statuses = Statuses(options, self._routes, self.metrics, _now)
         self.metrics.devices.set_function(lambda: len(self._routes))
@@ -80,6 +82,7 @@ class Ingest:
         self.metrics.refusal_alarm.set_function(lambda: self.is_refusing_most)
         self.metrics.backlog.set_function(self._backlog.value)
         self.metrics.database_up.set_function(self._has_database)
+        self.metrics.http_waiting.set_function(lambda: self.posts.held)
 
     def _new_cut(self) -> Cut:
         return Cut(self._routes, self._arrivals, self._limits)
@@ -101,6 +104,7 @@ class Ingest:
             if self._session is not None:
                 self._session.pause()
             self._closing = True
+            self.posts.close()
             self._arrived.set()
             await asyncio.wait({writer}, timeout=self.options.drain_timeout_seconds)
             if not writer.done():
@@ -135,6 +139,7 @@ class Ingest:
     async def _receive_loop(self) -> None:
         pause, first = _FIRST_PAUSE, True
         await self._load_arrivals()
+        self.posts.open()
         while True:
             # What the last connection brought is written first: memory holds one window, never two, and
             # while the database is away the broker does the waiting.
@@ -222,14 +227,19 @@ class Ingest:
     def _take(self, session: Session, packets: list[PublishPacket], size: int) -> bool:
         """Take what one read brought; called by the session, perhaps before its subscription is answered."""
         self._session = session
-        arrived = max(_now(), self._last_arrival + 1)
-        self._last_arrival = arrived + len(packets) - 1
+        arrived = self._next_arrival(len(packets))
         self._pending.feed(packets, arrived, size)
         self.metrics.received.inc(len(packets))
         self.metrics.in_flight.inc(len(packets))
         self._drained.clear()
         self._arrived.set()
         return self._has_room()
+
+    def _next_arrival(self, messages: int = 1) -> int:
+        """Return the time of arrival of the first of so many messages; none has that of another."""
+        arrived = max(_now(), self._last_arrival + 1)
+        self._last_arrival = arrived + messages - 1
+        return arrived
 
     def _has_room(self) -> bool:
         # Receive Maximum bounds the number of what the broker sends at QoS 1; this bounds QoS 0, and bytes.
@@ -248,23 +258,25 @@ class Ingest:
                 await asyncio.sleep(self.options.linger_seconds)
             self._arrived.clear()
             cut, self._pending = self._pending, self._new_cut()
-            session = self._session
+            session, posts = self._session, self.posts.take_into(cut)
+            self.metrics.in_flight.inc(len(posts))
             if cut.messages:
-                await self._finish(cut, session)
+                await self._finish(cut, session, posts)
             if not self._pending.messages:
                 self._drained.set()
-                if self._closing:
+                if self._closing and self.posts.is_empty:
                     return
 
-    async def _finish(self, cut: Cut, session: Session | None) -> None:
+    async def _finish(self, cut: Cut, session: Session | None, posts: list[Post]) -> None:
         readings = await self._committer.commit(cut)
+        self.posts.settle(posts, cut)
         self._latest.add(readings)
         for device, through in cut.receipts.items():
             self._receipts.note(device, through)
         if session is not None:
             # Packet ids belong to one connection: on a later one they would acknowledge a stranger's.
             session.acknowledge(cut.packet_ids())
-            self.metrics.acknowledged.inc(cut.messages)
+            self.metrics.acknowledged.inc(cut.messages - len(posts))
             # First, because telling waits while the socket is full, and who does not read finds no lost link.
             if self._has_room() and not self._closing:
                 session.resume()

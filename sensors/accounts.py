@@ -6,6 +6,7 @@ import datetime as dt
 
 from sensors.gateways import gateway_client_id, gateway_of
 from sensors.times import DAY, parse_duration
+from sensors.topics import DEVICE_ID
 
 # No id of a device has this character.
 _SEPARATOR = "~"
@@ -29,6 +30,14 @@ def client_id_of(username: str) -> str:
     if (gateway := gateway_of(username)) is not None:
         return gateway_client_id(gateway[1])
     return username.partition(_SEPARATOR)[0]
+
+
+def account_of(username: str) -> tuple[str, int] | None:
+    """Return whose account a user name is, and which of theirs; None of what no device's can be."""
+    device = client_id_of(username)
+    if not DEVICE_ID.fullmatch(device) or username not in user_names(device):
+        return None
+    return device, SLOTS[user_names(device).index(username)]
 
 
 def parse_grace(text: str) -> dt.timedelta:

@@ -20,11 +20,11 @@ from starlette.requests import Request
 
 from api.access import address_of
 from api.app import ApiOptions, create_app
-from cli.api_transport import ApiTransport, HandshakeLoop
 from cli.certificates import CertificateStore, ServerCertificate
 from cli.probes import answers_ok
 from cli.renewal import Handshakes
 from cli.settings import Settings, SettingsError
+from cli.transport import HandshakeLoop, Transport
 from stack.pki import Certificate
 from stack.ports import free_port
 from storage.api_keys import generate_key, store_key
@@ -172,7 +172,7 @@ def test_plain_text_off_the_loopback_address_is_refused(bare: Alatau, host: str)
 @pytest.mark.parametrize("proxy", ["*", "nginx", "0.0.0.0/0", "192.0.2.1, ::/0", "192.0.2.1/24"])
 def test_a_proxy_is_named_by_its_address(proxy: str) -> None:
     with pytest.raises(SettingsError, match="is no address of a proxy; give 192"):
-        ApiTransport.of(Settings(api_proxy=proxy))
+        Transport.of_api(Settings(api_proxy=proxy))
 
 
 @contextlib.asynccontextmanager
@@ -185,7 +185,7 @@ async def behind(proxy: str) -> AsyncIterator[httpx2.AsyncClient]:
     def asked_from(request: Request) -> str:
         return address_of(request)
 
-    server = uvicorn.Server(ApiTransport.of(settings).configuration(app))
+    server = uvicorn.Server(Transport.of_api(settings).configuration(app))
     task = asyncio.create_task(server.serve(), name="test.api")
     try:
         async with asyncio.timeout(10):

@@ -1,0 +1,150 @@
+"""``POST /ingest/v1/{device}/telemetry``: what a device would publish, and what became of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING
+
+import orjson
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ingest.http.accounts import Accounts
+from ingest.http.bodies import Bodies, BodyPolicy
+from ingest.http.identity import GuessPolicy, Identity
+from ingest.http.problems import HttpProblemError, Problem, as_response, unavailable
+from ingest.posts import NotTakenError, Verdict
+from sensors.accounts import client_id_of
+from sensors.times import format_timestamp
+from sensors.topics import Channel
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from ingest.service import Ingest
+
+TELEMETRY_PATH = "/ingest/v1/{device}/telemetry"
+_JSON = "application/json"
+_LISTED = 100  # refusals of one message that are told each
+log = structlog.get_logger("ingest.http")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HttpPolicy:
+    """Limits of one worker's port."""
+
+    bodies: BodyPolicy = dataclasses.field(default_factory=BodyPolicy)
+    guesses: GuessPolicy = dataclasses.field(default_factory=GuessPolicy)
+
+
+class Reception:
+    """The port's state. One for each worker that takes telemetry over HTTP."""
+
+    def __init__(self, ingest: Ingest, policy: HttpPolicy | None = None) -> None:
+        policy = policy or HttpPolicy()
+        self._ingest = ingest
+        self._accounts = Accounts(ingest.options.database_url)
+        self._identity = Identity(self._accounts.find, time.monotonic, policy.guesses)
+        self._bodies = Bodies(policy.bodies)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._accounts.close()
+
+    async def telemetry(self, request: Request) -> Response:
+        """Answer once a message is committed. Raises HttpProblemError, StorageError, NotTakenError."""
+        device = request.path_params["device"]
+        address = request.client.host if request.client else ""
+        username = await self._identity.identify(request.headers.get("authorization"), address)
+        if client_id_of(username) != device:
+            raise HttpProblemError(
+                Problem.FORBIDDEN,
+                f"{username} speaks for itself alone; send to {_path(client_id_of(username))}",
+            )
+        _require_json(request)
+        payload = await self._bodies.read(request)
+        topic = self._ingest.options.topics.of(device, Channel.TELEMETRY)
+        verdict = await self._ingest.posts.store(device, topic, payload)
+        self._ingest.metrics.http_messages.inc()
+        return _answer(verdict)
+
+    async def problem(self, request: Request, error: Exception) -> Response:
+        """Answer an error as the problem that it is."""
+        problem = _as_problem(request, error)
+        self._ingest.metrics.http_problems.labels(problem.problem.slug).inc()
+        return as_response(problem)
+
+
+def create_app(ingest: Ingest, reception: Reception) -> Starlette:
+    """Return the application of a worker's port for devices."""
+    errors = (HttpProblemError, StorageError, NotTakenError, ClientDisconnect, HTTPException, Exception)
+    app = Starlette(
+        routes=[Route(TELEMETRY_PATH, reception.telemetry, methods=["POST"])],
+        exception_handlers=dict.fromkeys(errors, reception.problem),
+    )
+    app.state.metrics = ingest.metrics
+    return app
+
+
+def _path(device: str) -> str:
+    return TELEMETRY_PATH.format(device=device)
+
+
+def _require_json(request: Request) -> None:
+    given = request.headers.get("content-type")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HttpProblemError(Problem.UNSUPPORTED, "the body is encoded; send it as it is")
+    # Small devices leave the header out.
+    if given is not None and given.partition(";")[0].strip().lower() != _JSON:
+        raise HttpProblemError(
+            Problem.UNSUPPORTED, f"{given[:80]!r} is not read here; send Content-Type: {_JSON}"
+        )
+
+
+def _answer(verdict: Verdict) -> Response:
+    numbers = {} if verdict.through is None else {"through": verdict.through}
+    if verdict.faults:
+        raise _refused(verdict, numbers)
+    if not numbers:
+        return Response(status_code=204)
+    return Response(orjson.dumps(numbers), media_type=_JSON)
+
+
+def _refused(verdict: Verdict, numbers: dict[str, int]) -> HttpProblemError:
+    told = [{"reason": one.reason.value, "detail": one.detail} for one in verdict.faults[:_LISTED]]
+    more = len(verdict.faults) - len(told)
+    return HttpProblemError(
+        Problem.REFUSED,
+        f"{told[0]['detail']}; the message is kept as a dead letter, and what else is in it is stored: "
+        "send no part of it again",
+        members={
+            "refused": told,
+            **({"more": more} if more else {}),
+            "received_at": format_timestamp(verdict.received),
+            **numbers,
+        },
+    )
+
+
+def _as_problem(request: Request, error: Exception) -> HttpProblemError:
+    match error:
+        case HttpProblemError():
+            return error
+        case NotTakenError():
+            return unavailable(str(error))
+        case StorageError():
+            log.warning("devices can't be told apart without the database", error=str(error))
+            return unavailable("the database is away")
+        case ClientDisconnect():
+            return HttpProblemError(Problem.TOO_SLOW, "the client went away; send the same again")
+        case HTTPException(status_code=405):
+            detail = f"{request.method} is not for this path; use POST"
+            return HttpProblemError(Problem.METHOD_NOT_ALLOWED, detail, headers={"Allow": "POST"})
+        case HTTPException():
+            detail = f"{request.url.path[:200]} is not a path; devices send to {TELEMETRY_PATH}"
+            return HttpProblemError(Problem.NOT_FOUND, detail)
+    return HttpProblemError(Problem.INTERNAL, "this is our fault, and in our log; send the same again later")
