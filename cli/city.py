@@ -16,6 +16,7 @@ from cli.account_restarts import AccountRestarts
 from cli.connections import database_errors, database_url, external_broker, external_database
 from cli.console import Steps
 from cli.correct import user_name
+from cli.ingest_http import PURPOSE, http_port
 from cli.local import LocalStack, Ports
 from cli.probes import answers_ok, simulator_state
 from cli.reach import Reach
@@ -97,6 +98,10 @@ class City:
         """Where the broker is."""
         return self._broker or self.local.mqtt_url
 
+    @property
+    def _http_port(self) -> int:
+        return http_port(self.settings)
+
     def _database_url(self, role: str) -> str:
         return database_url(self.settings, role) if self._database else self.local.database_url(role)
 
@@ -163,6 +168,7 @@ class City:
         settings = self.settings
         require_free(settings.api_port, "the API (ALATAU_API_PORT)", settings.api_host)
         require_free(settings.ingest_port, "ingest's status (ALATAU_INGEST_PORT)")
+        require_free(self._http_port, PURPOSE, settings.ingest_http_host)
         require_free(settings.maintenance_port, "maintenance's status (ALATAU_MAINTENANCE_PORT)")
         require_free(settings.alerts_port, "the status of alerts (ALATAU_ALERTS_PORT)")
         if self._broker is None:
@@ -282,6 +288,8 @@ class City:
         return {
             "ALATAU_DATABASE_URL": self._database_url(INGEST_ROLE),
             "ALATAU_MQTT_URL": self.mqtt_url,
+            "ALATAU_INGEST_HTTP_PORT": str(self._http_port),
+            **self.reach.ingest_environment,
             **self._account(Service.INGEST),
         }
 
@@ -351,6 +359,7 @@ class City:
             "ALATAU_DATA_DIR": str(self.settings.root),
             "ALATAU_API_PORT": str(self.settings.api_port),
             "ALATAU_INGEST_PORT": str(self.settings.ingest_port),
+            "ALATAU_INGEST_HTTP_PORT": str(self._http_port),
             "ALATAU_MAINTENANCE_PORT": str(self.settings.maintenance_port),
             "ALATAU_ALERTS_PORT": str(self.settings.alerts_port),
             "ALATAU_MQTT_PORT": str(self.settings.mqtt_port),

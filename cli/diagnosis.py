@@ -17,6 +17,7 @@ from api.pmtiles import ArchiveError, open_archive
 from cli.certificates import certificate_store, supplied_certificate
 from cli.connections import database_url, external_database
 from cli.console import answers
+from cli.ingest_http import http_port
 from cli.locking import is_running, provisioned_prefix
 from cli.settings import Settings, SettingsError, load_settings
 from stack.accounts import server_account
@@ -72,6 +73,7 @@ def _ports(settings: Settings) -> dict[str, int]:
         "ALATAU_MQTT_CERTIFICATES_PORT": settings.mqtt_certificates_port,
         "ALATAU_API_PORT": settings.api_port,
         "ALATAU_INGEST_PORT": settings.ingest_port,
+        "ALATAU_INGEST_HTTP_PORT": http_port(settings),
         "ALATAU_MAINTENANCE_PORT": settings.maintenance_port,
         "ALATAU_ALERTS_PORT": settings.alerts_port,
     }

@@ -12,8 +12,13 @@ from ingest.http.app import Reception, create_app
 from ingest.service import Ingest
 from stack.ports import require_free
 
-HTTP_PORT = 8092  # under `up`; elsewhere there is none unless it is set
+_PORT = 8092
 PURPOSE = "telemetry over HTTP (ALATAU_INGEST_HTTP_PORT)"
+
+
+def http_port(settings: Settings) -> int:
+    """Return the port under ``up``; elsewhere there is none unless it is set."""
+    return settings.ingest_http_port or _PORT
 
 
 def transport_for_devices(settings: Settings, worker: int) -> Transport | None:

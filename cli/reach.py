@@ -33,7 +33,14 @@ class Reach:
         self._settings = settings
         self._broker = broker
         self.https = supplied or not (is_loopback(settings.api_host) or settings.api_proxy)
-        self._names = [*reached_at(settings.mqtt_address), *reached_at(settings.api_host)]
+        self._ingest_https = supplied or not (
+            is_loopback(settings.ingest_http_host) or settings.ingest_http_proxy
+        )
+        self._names = [
+            *reached_at(settings.mqtt_address),
+            *reached_at(settings.api_host),
+            *reached_at(settings.ingest_http_host),
+        ]
         self._supplied = supplied
         self._certificate = server_certificate(settings, self._names, dt.datetime.now(dt.UTC))
         self.secure = None
@@ -97,10 +104,19 @@ class Reach:
         told = {"ALATAU_MQTT_PUBLIC_URL": self._settings.mqtt_public_url or self.mqtt_url}
         if self.mqtt_ca is not None:
             told["ALATAU_MQTT_CA"] = str(self.mqtt_ca)
-        if self.https:
-            told["ALATAU_TLS_CERTIFICATE"] = str(self._certificate.certificate_file)
-            told["ALATAU_TLS_KEY"] = str(self._certificate.key_file)
-        return told
+        return told | (self._certificate_files if self.https else {})
+
+    @property
+    def ingest_environment(self) -> dict[str, str]:
+        """What ingest's process is told of its port for devices."""
+        return self._certificate_files if self._ingest_https else {}
+
+    @property
+    def _certificate_files(self) -> dict[str, str]:
+        return {
+            "ALATAU_TLS_CERTIFICATE": str(self._certificate.certificate_file),
+            "ALATAU_TLS_KEY": str(self._certificate.key_file),
+        }
 
     def only_the_api(self) -> ssl.SSLContext | None:
         """Return how to ask our own API on this machine: trusting its very certificate, whatever name that has."""

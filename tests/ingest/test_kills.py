@@ -29,7 +29,7 @@ PROJECT = pathlib.Path(__file__).parents[2]
 class Worker:
     """``alatau ingest`` as a process, as an operator has it."""
 
-    def __init__(self, rig: Rig, directory: pathlib.Path, ports: int = 1) -> None:
+    def __init__(self, rig: Rig, directory: pathlib.Path, ports: int = 1, **settings: str) -> None:
         self.port = free_port()
         while not all(is_free(port) for port in range(self.port, self.port + ports)):
             self.port = free_port()
@@ -43,6 +43,7 @@ class Worker:
             "ALATAU_MQTT_USERNAME": Service.INGEST,
             "ALATAU_MQTT_PASSWORD": rig.stack.secrets.services[Service.INGEST],
             "ALATAU_INGEST_PORT": str(self.port),
+            **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
 
