@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from cli.settings import Settings
 from cli.status import StatusServer, run_with_server
@@ -33,7 +34,9 @@ def transport_for_devices(settings: Settings, worker: int) -> Transport | None:
     return transport
 
 
-def taking_http(service: Ingest, transport: Transport) -> Callable[[asyncio.Event], Awaitable[None]]:
+def taking_http(
+    service: Ingest, transport: Transport
+) -> Callable[[asyncio.Event], Coroutine[Any, Any, None]]:
     """Return what runs a worker and its port for devices, until it is stopped."""
 
     async def run(stop: asyncio.Event) -> None:

@@ -115,4 +115,9 @@ def _wrong_count(count: int) -> Parsed | None:
     return None
 
 
-FORMAT = Format("senml", "SenML", ("senml/+",), decode, is_own=True)
+def topic_of(device: str) -> str:
+    """Return the topic that a device publishes its packs on."""
+    return f"senml/{device}"
+
+
+FORMAT = Format("senml", "SenML", (topic_of("+"),), decode, is_own=True)

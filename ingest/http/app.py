@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ingest.decoders import senml
 from ingest.http.accounts import Accounts
 from ingest.http.bodies import Bodies, BodyPolicy
 from ingest.http.identity import GuessPolicy, Identity
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 TELEMETRY_PATH = "/ingest/v1/{device}/telemetry"
 _JSON = "application/json"
+_SENML = ("application/senml+json", "application/senml+cbor")  # RFC 8428
 _LISTED = 100  # refusals of one message that are told each
 log = structlog.get_logger("ingest.http")
 
@@ -65,12 +67,27 @@ class Reception:
                 Problem.FORBIDDEN,
                 f"{username} speaks for itself alone; send to {_path(client_id_of(username))}",
             )
-        _require_json(request)
+        topic = self._topic(request, device)
         payload = await self._bodies.read(request)
-        topic = self._ingest.options.topics.of(device, Channel.TELEMETRY)
         verdict = await self._ingest.posts.store(device, topic, payload)
         self._ingest.metrics.http_messages.inc()
         return _answer(verdict)
+
+    def _topic(self, request: Request, device: str) -> str:
+        """Return the topic that a device would publish its body on."""
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise HttpProblemError(Problem.UNSUPPORTED, "the body is encoded; send it as it is")
+        topics = self._ingest.options.topics
+        read = {_JSON: topics.of(device, Channel.TELEMETRY)}
+        if senml.FORMAT in self._ingest.options.formats:
+            read |= dict.fromkeys(_SENML, senml.topic_of(device))
+        # Small devices leave the header out.
+        given = request.headers.get("content-type", _JSON)
+        topic = read.get(given.partition(";")[0].strip().lower())
+        if topic is None:
+            detail = f"Content-Type {given[:80]!r} is not read here; send {' or '.join(read)}"
+            raise HttpProblemError(Problem.UNSUPPORTED, detail)
+        return topic
 
     async def problem(self, request: Request, error: Exception) -> Response:
         """Answer an error as the problem that it is."""
@@ -92,17 +109,6 @@ def create_app(ingest: Ingest, reception: Reception) -> Starlette:
 
 def _path(device: str) -> str:
     return TELEMETRY_PATH.format(device=device)
-
-
-def _require_json(request: Request) -> None:
-    given = request.headers.get("content-type")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise HttpProblemError(Problem.UNSUPPORTED, "the body is encoded; send it as it is")
-    # Small devices leave the header out.
-    if given is not None and given.partition(";")[0].strip().lower() != _JSON:
-        raise HttpProblemError(
-            Problem.UNSUPPORTED, f"{given[:80]!r} is not read here; send Content-Type: {_JSON}"
-        )
 
 
 def _answer(verdict: Verdict) -> Response:

@@ -169,6 +169,17 @@ def test_plain_text_off_the_loopback_address_is_refused(bare: Alatau, host: str)
     assert "ALATAU_API_PROXY" in result.errors
 
 
+def test_plain_text_of_devices_off_the_loopback_address_is_refused() -> None:
+    settings = Settings(ingest_http_host=EVERYWHERE)
+    with pytest.raises(
+        SettingsError, match=r"ALATAU_INGEST_HTTP_HOST=0\.0\.0\.0 would send secrets and readings in plain"
+    ):
+        Transport.of_devices(settings, 8092)
+    assert Transport.of_devices(
+        Settings(ingest_http_host=EVERYWHERE, ingest_http_proxy="192.0.2.1"), 8092
+    ).proxies
+
+
 @pytest.mark.parametrize("proxy", ["*", "nginx", "0.0.0.0/0", "192.0.2.1, ::/0", "192.0.2.1/24"])
 def test_a_proxy_is_named_by_its_address(proxy: str) -> None:
     with pytest.raises(SettingsError, match="is no address of a proxy; give 192"):

@@ -39,14 +39,15 @@ def test_on_the_loopback_address_everything_is_as_plain_as_it_was(tmp_path: path
     assert city.api_url == "http://127.0.0.1:8000"
     assert city.mqtt_ca == tmp_path / "pki/ca.pem"
     assert city.api_ca is None
-    assert "ALATAU_TLS_KEY" not in city.api_environment
+    assert "ALATAU_TLS_KEY" not in city.api_environment | city.ingest_environment
     assert city.secure is not None
     assert city.secure.listener.address == "127.0.0.1"
 
 
 def test_a_network_is_given_addresses_of_tls_that_the_certificate_answers_to(tmp_path: pathlib.Path) -> None:
-    city = reach(tmp_path, mqtt_address=ALL, api_host=ALL)
+    city = reach(tmp_path, mqtt_address=ALL, api_host=ALL, ingest_http_host=ALL)
     here = reached_at(ALL)[0]
+    assert city.ingest_environment["ALATAU_TLS_KEY"] == str(tmp_path / "pki/server.pem")
     assert city.mqtt_url == f"mqtts://{here}:8883"
     assert city.api_url == f"https://{here}:8000"
     assert city.mqtt_ca == city.api_ca == tmp_path / "pki/ca.pem"

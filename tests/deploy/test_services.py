@@ -45,6 +45,7 @@ class Ports:
     broker: int
     secure: int
     ingest: int
+    devices: int
     api: int
     maintenance: int
     alerts: int
@@ -55,6 +56,7 @@ class Ports:
             ("database:5432", f"127.0.0.1:{self.database}"),
             ("broker:8883", f"localhost:{self.secure}"),
             ("8001", str(self.ingest)),
+            ("8092", str(self.devices)),
             ("8000", str(self.api)),
             ("8090", str(self.maintenance)),
             ("8091", str(self.alerts)),
@@ -126,7 +128,7 @@ def directory() -> Iterator[pathlib.Path]:
 @pytest.fixture(scope="module")
 async def composed(servers: Servers, directory: pathlib.Path) -> AsyncIterator[Composed]:
     """A database and a broker, prepared by the ``migrate`` service."""
-    ports = Ports(*(free_port() for _ in range(7)))
+    ports = Ports(*(free_port() for _ in range(8)))
     key = generate_key()
     secrets = {name: f"{AWKWARD}{name}" for name in required_variables()} | {"ALATAU_API_KEY": key}
     composed = Composed(ports, key, directory, compose({**secrets, "SIMULATED_DEVICES": "52"})["services"])

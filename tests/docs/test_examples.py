@@ -27,9 +27,11 @@ from broker.accounts import Service
 from broker.secrets import hash_secret
 from cli.city import SAMPLE_DEVICE
 from cli.ingest import status_of
+from cli.ingest_http import taking_http
 from cli.local import LocalStack
 from cli.main import command_line
 from cli.status import status_server
+from cli.transport import Transport
 from ingest.decode import take_apart
 from ingest.options import IngestOptions
 from ingest.service import Ingest
@@ -131,7 +133,8 @@ def _request(command: str, environment: dict[str, str]) -> httpx2.Request:
     return httpx2.Request(method, url, headers=headers, content=body[0].encode() if body else None)
 
 
-CURL = [command for _, command in SHELL if command.startswith("curl")]
+# Devices ask ingest; everybody else the API.
+CURL = [command for _, command in SHELL if command.startswith("curl") and "/ingest/v1/" not in command]
 _PLACES = {"ALATAU_API_URL": "http://api", "ALATAU_API_KEY": "key", "ALATAU_DEVICE_ID": SAMPLE_DEVICE}
 
 
@@ -203,7 +206,7 @@ async def city(local_stack: LocalStack) -> AsyncIterator[Documented]:
         local_stack.secrets.services[Service.INGEST],
         "ingest-docs",
     )
-    port = free_port()
+    port, http_port = free_port(), free_port()
     options = IngestOptions(
         local_stack.database_url(INGEST_ROLE),
         session,
@@ -211,7 +214,8 @@ async def city(local_stack: LocalStack) -> AsyncIterator[Documented]:
         latest_interval_seconds=0.05,
     )
     ingest, stop = Ingest(options), asyncio.Event()
-    task = asyncio.create_task(ingest.run(stop), name="test.ingest")
+    run = taking_http(ingest, Transport("127.0.0.1", http_port, [], None))
+    task = asyncio.create_task(run(stop), name="test.ingest")
     server = status_server(status_of(ingest), "127.0.0.1", port)
     status = asyncio.create_task(server.serve(), name="test.status")
     async with asyncio.timeout(15):
@@ -224,6 +228,7 @@ async def city(local_stack: LocalStack) -> AsyncIterator[Documented]:
         "ALATAU_DEVICE_ID": SAMPLE_DEVICE,
         "ALATAU_DEVICE_SECRET": secret,
         "ALATAU_INGEST_PORT": str(port),
+        "ALATAU_INGEST_HTTP_PORT": str(http_port),
     }
     yield Documented(local_stack, owner, environment)
     stop.set()
@@ -264,6 +269,15 @@ async def test_a_reading_of_the_shell_is_stored(
     before = await city.count()
     await city.run("sh", "-c", command, path=str(servers.mosquitto_pub.parent))
     await city.until_more_than(before)
+
+
+@pytest.mark.parametrize("block", blocks("sh", "http"), ids=str)
+async def test_a_reading_of_curl_is_stored_when_it_is_answered(block: Block, city: Documented) -> None:
+    before = await city.count()
+    for command in commands(block):
+        if not command.startswith("source"):
+            assert "HTTP/1.1 204 No Content" in await city.run("sh", "-c", command)
+    assert await city.count() > before
 
 
 @pytest.mark.parametrize("block", blocks("python", "run"), ids=str)

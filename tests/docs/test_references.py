@@ -12,6 +12,7 @@ from alerts.metrics import AlertMetrics
 from api.problems import ProblemType
 from api.telemetry import ApiMetrics
 from cli.settings import setting_descriptions
+from ingest.http.problems import Problem
 from ingest.metrics import IngestMetrics
 from ingest.readiness import State
 from maintenance.metrics import MaintenanceMetrics
@@ -29,6 +30,11 @@ _CONTRACT = "docs/devices/contract.md"
 def test_every_reason_of_a_refusal_is_explained_and_no_other() -> None:
     assert sorted(first_column(read(_CONTRACT), "Errors")) == sorted(Reason)
     assert set(Reason) <= anchors(PROJECT / _CONTRACT), "what a refused device is told links there"
+
+
+def test_every_problem_of_telemetry_over_http_is_explained_and_no_other() -> None:
+    explained = first_column(read("docs/devices/http.md"), "Answers")
+    assert sorted(explained) == sorted(problem.slug for problem in Problem)
 
 
 def test_every_topic_of_a_device_is_explained_and_no_other() -> None:

@@ -21,6 +21,7 @@ from api.serving import ConnectionLimits, serving
 from benchmarks.proxy import Proxy, proxy
 from broker.secrets import generate_secret, hash_secret
 from cli.local import LocalStack
+from ingest.decoders.table import FORMATS
 from ingest.http.app import HttpPolicy, Reception, create_app
 from ingest.http.bodies import BodyPolicy
 from ingest.http.identity import GuessPolicy
@@ -128,7 +129,7 @@ async def service(
     rig = Rig(local_stack, database, connection, catalogue)
     async with proxy(local_stack.ports.database) as link:
         url = database.ingest_url.replace(f":{local_stack.ports.database}/", f":{link.port}/")
-        options = dataclasses.replace(rig.options(), database_url=url)
+        options = dataclasses.replace(rig.options(), database_url=url, formats=FORMATS)
         async with rig.worker(options) as ingest, port_of(ingest) as client:
             yield Service(rig, ingest, link, client)
     await connection.close()
@@ -213,6 +214,28 @@ async def test_many_refusals_of_one_message_are_told_as_far_as_one_reads(service
     async with service.station() as one:
         told = (await one.send({f"wrong_{n}": 1 for n in range(150)})).json()
     assert (len(told["refused"]), told["more"]) == (100, 50)
+
+
+async def test_senml_is_read_by_its_media_type_as_on_its_topic(service: Service) -> None:
+    at = int(time.time()) - 600
+    pack = [{"n": "pm2_5", "u": "ug/m3", "t": at, "v": 7}]
+    cbor = bytes.fromhex("81a300") + b"\x65pm2_5" + b"\x06\x1a" + (at + 1).to_bytes(4) + b"\x02\x08"
+    async with service.station() as one:
+        answer = await one.send(pack, **{"Content-Type": "application/senml+json"})
+        assert answer.status_code == 204, answer.text
+        answer = await one.send(cbor, **{"Content-Type": "application/senml+cbor"})
+        assert answer.status_code == 204, answer.text
+        assert [row["pm2_5"] for row in await stored(service, one)] == [7, 8]
+        assert problem(
+            await one.send([{"n": "pm25", "v": 7}], **{"Content-Type": "application/senml+json"})
+        ) == (
+            422,
+            "refused",
+        )
+        (letter,) = await service.rig.connection.fetch(
+            "SELECT payload FROM alatau.dead_letter WHERE topic = $1", f"senml/{one.id}"
+        )
+        assert letter["payload"] == b'[{"n":"pm25","v":7}]'
 
 
 async def test_who_shows_no_secret_or_a_wrong_one_is_nobody(service: Service) -> None:

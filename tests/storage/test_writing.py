@@ -264,6 +264,7 @@ FORBIDDEN = [
     ("ingest", "UPDATE alatau.device SET district = 'gate'"),
     ("ingest", "SELECT * FROM alatau.api_key"),
     ("ingest", "SELECT alatau.register_devices('[]')"),
+    ("api", "SELECT alatau.device_secret('lamp-17', 1::smallint)"),
     ("api", "SELECT * FROM alatau.device_credential"),
     ("api", "SELECT hash FROM alatau.device_credential"),
     ("ingest", "SELECT alatau.end_rotations(1)"),

@@ -32,7 +32,17 @@ pytestmark = pytest.mark.servers
 
 DISTRICTS = {"gate", "golden", "growing", "green"}
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - TLS only
-PORTS = ("DATABASE", "MQTT", "MQTTS", "MQTT_CERTIFICATES", "INGEST", "API", "MAINTENANCE", "ALERTS")
+PORTS = (
+    "DATABASE",
+    "MQTT",
+    "MQTTS",
+    "MQTT_CERTIFICATES",
+    "INGEST",
+    "INGEST_HTTP",
+    "API",
+    "MAINTENANCE",
+    "ALERTS",
+)
 
 
 def processes_of(root: pathlib.Path) -> dict[int, str]:
@@ -130,7 +140,10 @@ def directory(servers: Servers) -> Iterator[pathlib.Path]:
 
 @pytest.fixture(scope="module")
 async def city(directory: pathlib.Path) -> AsyncIterator[City]:
-    city = City(directory, more={"ALATAU_MQTT_ADDRESS": EVERYWHERE, "ALATAU_API_HOST": EVERYWHERE})
+    city = City(
+        directory,
+        more=dict.fromkeys(("ALATAU_MQTT_ADDRESS", "ALATAU_API_HOST", "ALATAU_INGEST_HTTP_HOST"), EVERYWHERE),
+    )
     try:
         print(f"\nfirst start: ready after {await city.start():.1f} s")
         yield city
@@ -190,7 +203,7 @@ async def test_a_network_reaches_it_by_tls_alone_and_a_renewed_certificate_is_ta
     assert city.ready["ALATAU_MQTT_URL"].startswith("mqtts://")
     assert city.ready["ALATAU_API_URL"].startswith("https://")
     # Of this machine, and not the one address: so is every address of a network.
-    for port in (city.ports["MQTTS"], city.ports["API"]):
+    for port in (city.ports["MQTTS"], city.ports["API"], city.ports["INGEST_HTTP"]):
         _, connection = await asyncio.open_connection("127.0.0.2", port)
         connection.close()
         await connection.wait_closed()
@@ -202,7 +215,8 @@ async def test_a_network_reaches_it_by_tls_alone_and_a_renewed_certificate_is_ta
     await asyncio.to_thread(renewing.communicate, timeout=30)
     served = Certificate((city.root / "pki/server.pem").read_bytes())
     assert "renewed.city" in served.names
-    for port, authority in ((city.ports["MQTTS"], "ALATAU_MQTT_CA"), (city.ports["API"], "ALATAU_API_CA")):
+    trusted = {"MQTTS": "ALATAU_MQTT_CA", "API": "ALATAU_API_CA", "INGEST_HTTP": "ALATAU_API_CA"}
+    for port, authority in ((city.ports[name], authority) for name, authority in trusted.items()):
         trust = trusting(pathlib.Path(city.ready[authority]))
         await asyncio.to_thread(until_shown, port, trust, served.fingerprint.replace(":", ""))
 
