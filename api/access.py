@@ -9,7 +9,6 @@ from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
-from sensors.rates import Buckets
 
 from api.auditing import Refusal
 from api.cookies import COOKIE, forgery, session_token
@@ -18,6 +17,7 @@ from api.parameters import split_list
 from api.problems import ProblemError, ProblemType
 from api.rates import RATE
 from api.services import Services, Whole
+from sensors.rates import Buckets
 from storage.api_keys import Role, find_key, prefix_of
 from storage.audit import Event
 from storage.kinds import Connection

@@ -13,7 +13,6 @@ import structlog
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
-from sensors.rates import Buckets, Rate
 from starlette_compress import CompressMiddleware, add_compress_type, remove_compress_type
 
 from api import (
@@ -74,6 +73,7 @@ from api.services import Clock, Rates, Services
 from api.snapshot import CatalogueWatch
 from api.telemetry import ApiMetrics
 from api.throttle import Throttle
+from sensors.rates import Buckets, Rate
 from storage.api_keys import KEYS_CHANNEL, Role
 from storage.migrations import HEAD
 from storage.rotations import ENDINGS_CHANNEL

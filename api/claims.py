@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 import structlog
-from sensors.rates import Buckets
 
 from api.auditing import Auditor, Refusal
 from api.database import DATABASE_ERRORS, Database
@@ -22,6 +21,7 @@ from broker.claims import ClaimDesk
 from broker.errors import BrokerError
 from sensors.claims import Claim, ClaimError, batch_of, decode_claim
 from sensors.errors import CatalogueError
+from sensors.rates import Buckets
 from sensors.topics import Topics
 from storage.audit import Event, record
 from storage.claims import Batch, BatchState, ClaimRaceError, Verdict, claim_device, find_batch

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from sensors.rates import Rate
-
 from api.oidc_options import OidcOptions
 from api.passwords import Hashing
 from api.throttle import ThrottleOptions
 from broker.drift import Account, Drift
 from broker.refusals import Dismissal
 from sensors.networks import Network
+from sensors.rates import Rate
 from sensors.topics import Topics
 from storage.sessions import Lifetimes
 

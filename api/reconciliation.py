@@ -7,7 +7,6 @@ import asyncio
 import time
 
 import structlog
-from sensors.rates import Buckets, Rate
 
 from api.auditing import Auditor, Refusal
 from api.database import DATABASE_ERRORS, Database
@@ -18,6 +17,7 @@ from broker.drift import Deviation, Drift, compare
 from broker.errors import BrokerError
 from broker.refusals import Dismissal
 from broker.standstill import is_restart_quicker
+from sensors.rates import Buckets, Rate
 from storage.accounts import hold_all_accounts
 from storage.broker_restarts import ask_for_restart
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
-from sensors.rates import Buckets
 
 from api.auditing import Auditor
 from api.database import Database
@@ -20,6 +19,7 @@ from api.password_work import PasswordWork
 from api.snapshot import CatalogueWatch
 from api.throttle import Throttle
 from sensors.catalogue import Catalogue
+from sensors.rates import Buckets
 
 Clock = Callable[[], dt.datetime]
 

@@ -6,9 +6,9 @@ import asyncio
 
 import asyncpg
 
+from storage.account_secrets import find_secret
 from storage.database import connect
 from storage.deadline import deadline
-from storage.device_secrets import find_secret
 from storage.devices import Credential
 from storage.errors import classify
 

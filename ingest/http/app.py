@@ -1,10 +1,11 @@
-"""``POST /ingest/v1/{device}/telemetry``: what a device would publish, and what became of it."""
+"""What a device or a gateway's server would publish, by ``POST``, and what became of it."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
@@ -19,8 +20,10 @@ from ingest.http.accounts import Accounts
 from ingest.http.bodies import Bodies, BodyPolicy
 from ingest.http.identity import GuessPolicy, Identity
 from ingest.http.problems import HttpProblemError, Problem, as_response, unavailable
+from ingest.http.webhooks import WEBHOOKS
 from ingest.posts import NotTakenError, Verdict
 from sensors.accounts import client_id_of
+from sensors.gateways import gateway_of
 from sensors.times import format_timestamp
 from sensors.topics import Channel
 from storage.errors import StorageError
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from ingest.service import Ingest
 
 TELEMETRY_PATH = "/ingest/v1/{device}/telemetry"
+WEBHOOK_PATH = "/ingest/v1/webhooks/{server}"
 _JSON = "application/json"
 _SENML = ("application/senml+json", "application/senml+cbor")  # RFC 8428
 _LISTED = 100  # refusals of one message that are told each
@@ -59,35 +63,51 @@ class Reception:
 
     async def telemetry(self, request: Request) -> Response:
         """Answer once a message is committed. Raises HttpProblemError, StorageError, NotTakenError."""
-        device = request.path_params["device"]
-        address = request.client.host if request.client else ""
-        username = await self._identity.identify(request.headers.get("authorization"), address)
+        username, device = await self._identify(request), request.path_params["device"]
+        if (gateway := gateway_of(username)) is not None:
+            raise _not_here(username, f"only {gateway[0]}'s webhook")
         if client_id_of(username) != device:
-            raise HttpProblemError(
-                Problem.FORBIDDEN,
-                f"{username} speaks for itself alone; send to {_path(client_id_of(username))}",
-            )
+            raise _not_here(username, TELEMETRY_PATH.format(device=client_id_of(username)))
         topic = self._topic(request, device)
         payload = await self._bodies.read(request)
-        verdict = await self._ingest.posts.store(device, topic, payload)
+        return _answer(await self._store(device, topic, payload))
+
+    async def webhook(self, request: Request) -> Response:
+        """Answer once a server's message is committed; what is refused of it, it can't mend: it is kept, and told.
+
+        Raises HttpProblemError, StorageError, NotTakenError.
+        """
+        username, webhook = await self._identify(request), WEBHOOKS.get(request.path_params["server"])
+        if webhook is None or webhook.format not in self._ingest.options.formats:
+            raise HttpProblemError(
+                Problem.NOT_FOUND, f"there is no such webhook; there are {', '.join(WEBHOOKS)}"
+            )
+        if (gateway_of(username) or ("", ""))[0] != webhook.format.name:
+            raise HttpProblemError(
+                Problem.FORBIDDEN,
+                f"{username} is no gateway of {webhook.format.title}; "
+                f"run: alatau gateway add NAME --format {webhook.format.name}",
+            )
+        _media_type(request, [_JSON])
+        payload = await self._bodies.read(request)
+        topic = webhook.topic(payload, request.query_params)
+        return _acknowledge(await self._store(username, topic, payload))
+
+    async def _identify(self, request: Request) -> str:
+        address = request.client.host if request.client else ""
+        return await self._identity.identify(request.headers.get("authorization"), address)
+
+    async def _store(self, sender: str, topic: str, payload: bytes) -> Verdict:
+        verdict = await self._ingest.posts.store(sender, topic, payload)
         self._ingest.metrics.http_messages.inc()
-        return _answer(verdict)
+        return verdict
 
     def _topic(self, request: Request, device: str) -> str:
         """Return the topic that a device would publish its body on."""
-        if request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise HttpProblemError(Problem.UNSUPPORTED, "the body is encoded; send it as it is")
-        topics = self._ingest.options.topics
-        read = {_JSON: topics.of(device, Channel.TELEMETRY)}
+        read = {_JSON: self._ingest.options.topics.of(device, Channel.TELEMETRY)}
         if senml.FORMAT in self._ingest.options.formats:
             read |= dict.fromkeys(_SENML, senml.topic_of(device))
-        # Small devices leave the header out.
-        given = request.headers.get("content-type", _JSON)
-        topic = read.get(given.partition(";")[0].strip().lower())
-        if topic is None:
-            detail = f"Content-Type {given[:80]!r} is not read here; send {' or '.join(read)}"
-            raise HttpProblemError(Problem.UNSUPPORTED, detail)
-        return topic
+        return read[_media_type(request, read)]
 
     async def problem(self, request: Request, error: Exception) -> Response:
         """Answer an error as the problem that it is."""
@@ -100,15 +120,31 @@ def create_app(ingest: Ingest, reception: Reception) -> Starlette:
     """Return the application of a worker's port for devices."""
     errors = (HttpProblemError, StorageError, NotTakenError, ClientDisconnect, HTTPException, Exception)
     app = Starlette(
-        routes=[Route(TELEMETRY_PATH, reception.telemetry, methods=["POST"])],
+        routes=[
+            Route(TELEMETRY_PATH, reception.telemetry, methods=["POST"]),
+            Route(WEBHOOK_PATH, reception.webhook, methods=["POST"]),
+        ],
         exception_handlers=dict.fromkeys(errors, reception.problem),
     )
     app.state.metrics = ingest.metrics
     return app
 
 
-def _path(device: str) -> str:
-    return TELEMETRY_PATH.format(device=device)
+def _not_here(username: str, there: str) -> HttpProblemError:
+    return HttpProblemError(Problem.FORBIDDEN, f"{username} speaks for itself alone; send to {there}")
+
+
+def _media_type(request: Request, read: Iterable[str]) -> str:
+    """Return which of what is read the body is. Raises HttpProblemError."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HttpProblemError(Problem.UNSUPPORTED, "the body is encoded; send it as it is")
+    # Small devices leave the header out.
+    given = request.headers.get("content-type", _JSON)
+    media_type = given.partition(";")[0].strip().lower()
+    if media_type not in read:
+        detail = f"Content-Type {given[:80]!r} is not read here; send {' or '.join(read)}"
+        raise HttpProblemError(Problem.UNSUPPORTED, detail)
+    return media_type
 
 
 def _answer(verdict: Verdict) -> Response:
@@ -121,19 +157,29 @@ def _answer(verdict: Verdict) -> Response:
 
 
 def _refused(verdict: Verdict, numbers: dict[str, int]) -> HttpProblemError:
-    told = [{"reason": one.reason.value, "detail": one.detail} for one in verdict.faults[:_LISTED]]
-    more = len(verdict.faults) - len(told)
     return HttpProblemError(
         Problem.REFUSED,
-        f"{told[0]['detail']}; the message is kept as a dead letter, and what else is in it is stored: "
+        f"{verdict.faults[0].detail}; the message is kept as a dead letter, and what else is in it is stored: "
         "send no part of it again",
-        members={
-            "refused": told,
-            **({"more": more} if more else {}),
-            "received_at": format_timestamp(verdict.received),
-            **numbers,
-        },
+        members=_told(verdict) | numbers,
     )
+
+
+def _acknowledge(verdict: Verdict) -> Response:
+    # Servers take anything else for a failure: they would send the same again, or stop sending at all.
+    if not verdict.faults:
+        return Response(status_code=204)
+    return Response(orjson.dumps(_told(verdict)), media_type=_JSON)
+
+
+def _told(verdict: Verdict) -> dict[str, Any]:
+    told = [{"reason": one.reason.value, "detail": one.detail} for one in verdict.faults[:_LISTED]]
+    more = len(verdict.faults) - len(told)
+    return {
+        "refused": told,
+        **({"more": more} if more else {}),
+        "received_at": format_timestamp(verdict.received),
+    }
 
 
 def _as_problem(request: Request, error: Exception) -> HttpProblemError:
@@ -151,6 +197,6 @@ def _as_problem(request: Request, error: Exception) -> HttpProblemError:
             detail = f"{request.method} is not for this path; use POST"
             return HttpProblemError(Problem.METHOD_NOT_ALLOWED, detail, headers={"Allow": "POST"})
         case HTTPException():
-            detail = f"{request.url.path[:200]} is not a path; devices send to {TELEMETRY_PATH}"
+            detail = f"{request.url.path[:200]} is not a path; send to {TELEMETRY_PATH} or {WEBHOOK_PATH}"
             return HttpProblemError(Problem.NOT_FOUND, detail)
     return HttpProblemError(Problem.INTERNAL, "this is our fault, and in our log; send the same again later")

@@ -22,6 +22,7 @@ class Problem(enum.Enum):
     TOO_SLOW = ("too-slow", 408, "The request came too slowly")
     BODY_TOO_LARGE = ("body-too-large", 413, "The body is too large")
     UNSUPPORTED = ("unsupported-media-type", 415, "The body's format is not one that is read here")
+    INVALID_PARAMETER = ("invalid-parameter", 422, "A parameter is not valid")
     REFUSED = ("refused", 422, "Something in the message was refused")
     TOO_MANY = ("too-many-requests", 429, "Too many wrong secrets")
     INTERNAL = ("internal", 500, "The server failed")

@@ -12,7 +12,7 @@ GRANT SELECT, INSERT, UPDATE ON alatau.ingest_arrivals TO alatau_ingest;
 GRANT SELECT, INSERT, UPDATE ON alatau.latest, alatau.device_status TO alatau_ingest;
 GRANT SELECT, INSERT, UPDATE ON alatau.sequence TO alatau_ingest;
 GRANT SELECT, INSERT, UPDATE, DELETE ON alatau.sequence_gap TO alatau_ingest;
-GRANT EXECUTE ON FUNCTION alatau.device_secret(text, smallint) TO alatau_ingest;
+GRANT EXECUTE ON FUNCTION alatau.device_secret(text, smallint), alatau.gateway_secret(text, text) TO alatau_ingest;
 GRANT SELECT ON alatau.sequence, alatau.sequence_gap TO alatau_api;
 GRANT SELECT ON alatau.dead_letter, alatau.latest, alatau.device_status, alatau.api_key TO alatau_api;
 GRANT EXECUTE ON FUNCTION alatau.register_devices(jsonb) TO alatau_api;

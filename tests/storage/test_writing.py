@@ -265,6 +265,8 @@ FORBIDDEN = [
     ("ingest", "SELECT * FROM alatau.api_key"),
     ("ingest", "SELECT alatau.register_devices('[]')"),
     ("api", "SELECT alatau.device_secret('lamp-17', 1::smallint)"),
+    ("api", "SELECT alatau.gateway_secret('lora', 'chirpstack')"),
+    ("ingest", "SELECT name FROM alatau.gateway"),
     ("api", "SELECT * FROM alatau.device_credential"),
     ("api", "SELECT hash FROM alatau.device_credential"),
     ("ingest", "SELECT alatau.end_rotations(1)"),

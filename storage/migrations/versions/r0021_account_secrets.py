@@ -1,4 +1,4 @@
-"""What ingest may know of a device's secret."""
+"""What ingest may know of the secrets of accounts."""
 
 from storage.migrations.run import execute_sql_file
 
@@ -8,4 +8,4 @@ down_revision = "0020"
 
 def upgrade() -> None:
     """Create what it needs."""
-    execute_sql_file("0021_device_secrets.sql")
+    execute_sql_file("0021_account_secrets.sql")
