@@ -112,7 +112,8 @@ class Reception:
     async def problem(self, request: Request, error: Exception) -> Response:
         """Answer an error as the problem that it is."""
         problem = _as_problem(request, error)
-        self._ingest.metrics.http_problems.labels(problem.problem.slug).inc()
+        if not isinstance(error, ClientDisconnect):  # who hears no answer
+            self._ingest.metrics.http_problems.labels(problem.problem.slug).inc()
         return as_response(problem)
 
 

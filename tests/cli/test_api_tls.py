@@ -9,6 +9,7 @@ import datetime as dt
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -21,10 +22,12 @@ from starlette.requests import Request
 from api.access import address_of
 from api.app import ApiOptions, create_app
 from cli.certificates import CertificateStore, ServerCertificate
+from cli.ingest_http import transport_for_devices
 from cli.probes import answers_ok
 from cli.renewal import Handshakes
 from cli.settings import Settings, SettingsError
 from cli.transport import HandshakeLoop, Transport
+from stack.errors import StackError
 from stack.pki import Certificate
 from stack.ports import free_port
 from storage.api_keys import generate_key, store_key
@@ -178,6 +181,21 @@ def test_plain_text_of_devices_off_the_loopback_address_is_refused() -> None:
     assert Transport.of_devices(
         Settings(ingest_http_host=EVERYWHERE, ingest_http_proxy="192.0.2.1"), 8092
     ).proxies
+
+
+def test_the_first_worker_alone_listens_for_devices_and_only_where_a_port_is_set() -> None:
+    port = free_port()
+    settings = Settings(ingest_http_port=port)
+    listening = transport_for_devices(settings, 0)
+    assert listening is not None
+    assert (listening.host, listening.port) == ("127.0.0.1", port)
+    assert transport_for_devices(settings, 1) is None
+    assert transport_for_devices(Settings(), 0) is None
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(StackError, match="telemetry over HTTP \\(ALATAU_INGEST_HTTP_PORT\\), is taken"),
+    ):
+        transport_for_devices(settings, 0)
 
 
 @pytest.mark.parametrize("proxy", ["*", "nginx", "0.0.0.0/0", "192.0.2.1, ::/0", "192.0.2.1/24"])

@@ -219,7 +219,7 @@ async def test_who_guesses_waits_and_others_behind_the_same_address_go_on(servic
 
 
 async def test_what_is_no_message_is_not_read(service: Service) -> None:
-    bodies = BodyPolicy(size=1000, seconds=0.15, together=1500)
+    bodies = BodyPolicy(size=1000, seconds=0.4, together=1500)
     async with service.station(HttpPolicy(bodies)) as one:
         assert problem(await one.send(b"[" + b" " * 1000)) == (413, "body-too-large")
         form = await one.send(b"pm2_5=1", **{"Content-Type": "application/x-www-form-urlencoded"})
@@ -240,7 +240,7 @@ async def test_what_is_no_message_is_not_read(service: Service) -> None:
             )
 
         assert problem(await chunked(parts(2000))) == (413, "body-too-large")
-        assert problem(await chunked(parts(500, pause=0.1))) == (408, "too-slow")
+        assert problem(await chunked(parts(500, pause=0.2))) == (408, "too-slow")
         assert await stored(service, one) == await letters(service, one) == []
         together = await asyncio.gather(*(chunked(parts(900, pause=0.002)) for _ in range(3)))
         assert 503 in {answer.status_code for answer in together}

@@ -221,6 +221,16 @@ async def test_a_network_reaches_it_by_tls_alone_and_a_renewed_certificate_is_ta
         await asyncio.to_thread(until_shown, port, trust, served.fingerprint.replace(":", ""))
 
 
+async def test_a_device_without_mqtt_sends_by_https(city: City) -> None:
+    before, device = await city.readings(), city.ready["ALATAU_DEVICE_ID"]
+    place = f"https://localhost:{city.ready['ALATAU_INGEST_HTTP_PORT']}/ingest/v1/{device}/telemetry"
+    trust = trusting(pathlib.Path(city.ready["ALATAU_API_CA"]))
+    async with httpx2.AsyncClient(verify=trust, auth=(device, city.ready["ALATAU_DEVICE_SECRET"])) as client:
+        answer = await client.post(place, json={"pm2_5": 12.5}, timeout=30)
+    assert answer.status_code == 204, answer.text
+    assert await city.readings() == before + 1
+
+
 async def test_a_killed_worker_is_replaced_and_nothing_is_missed(city: City) -> None:
     before, worker = await city.readings(), city.ingest()
     assert worker is not None
