@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from ingest.http.problems import Problem
 from sensors.checks import Reason
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 _SIZES = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000)
+# Why the server ends a connection, as it counts them.
+_ENDED = ("too_many", "head_too_slow", "head_too_large")
 
 
 class IngestMetrics:
@@ -53,19 +56,16 @@ class IngestMetrics:
         self.http_messages = self._counter(
             "http_messages", "Messages answered for after their commit, by HTTP."
         )
-        self.http_problems = Counter(
-            "alatau_ingest_http_problems",
+        self.http_problems = self._by(
+            "problem",
+            [problem.slug for problem in Problem],
+            "http_problems",
             "Requests answered with a problem.",
-            ["problem"],
-            registry=self.registry,
         )
         self.http_waiting = self._gauge("http_waiting", "Messages by HTTP that wait for their commit.")
         self._http_connections = self._gauge("http_connections", "Connections of devices by HTTP.")
-        self._http_refused = Counter(
-            "alatau_ingest_http_connections_refused",
-            "Connections ended by a limit.",
-            ["reason"],
-            registry=self.registry,
+        self._http_refused = self._by(
+            "reason", _ENDED, "http_connections_refused", "Connections by HTTP ended by a limit."
         )
         self.in_flight = self._gauge("messages_in_flight", "Messages taken and not yet acknowledged.")
         self.broker_up = self._gauge("broker_connected", "1 while subscribed at the broker.")
@@ -103,9 +103,12 @@ class IngestMetrics:
         return Counter(f"alatau_ingest_{name}", text, registry=self.registry)
 
     def _by_reason(self, name: str, text: str) -> Counter:
-        counter = Counter(f"alatau_ingest_{name}", text, ["reason"], registry=self.registry)
-        for reason in Reason:
-            counter.labels(reason.value)
+        return self._by("reason", list(Reason), name, text)
+
+    def _by(self, label: str, values: Iterable[str], name: str, text: str) -> Counter:
+        counter = Counter(f"alatau_ingest_{name}", text, [label], registry=self.registry)
+        for value in values:
+            counter.labels(value)
         return counter
 
     def _gauge(self, name: str, text: str) -> Gauge:

@@ -14,12 +14,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from api.serving import ConnectionLimits
+from api.serving import ConnectionLimits, Refused
 from broker.secrets import generate_secret, hash_secret
 from cli.local import LocalStack
 from ingest.http.app import HttpPolicy
 from ingest.http.bodies import BodyPolicy
 from ingest.http.identity import GuessPolicy
+from ingest.metrics import IngestMetrics
 from ingest.service import Ingest
 from sensors.catalogue import Catalogue
 from sensors.rates import Rate
@@ -255,6 +256,11 @@ async def test_one_connection_too_many_of_an_address_is_ended(service: Service) 
             async with httpx2.AsyncClient(base_url=one.client.base_url) as second:
                 await dataclasses.replace(one, client=second).send({"pm2_5": 2})
         await service.rig.until(lambda: service.ended("too_many") == 1)
+
+
+def test_every_end_of_a_connection_is_counted() -> None:
+    ends = IngestMetrics()._http_refused.collect()
+    assert {sample.labels["reason"] for one in ends for sample in one.samples} == set(Refused)
 
 
 async def test_while_the_database_is_away_nothing_is_promised_and_the_same_again_is_stored_once(
