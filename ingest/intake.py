@@ -96,7 +96,7 @@ class Cut:
     parts: list[Cut] | None = None
     stored: list[ReadingBatch] | None = None  # what was, once its transaction has committed
     sequence: Collected = dataclasses.field(default_factory=Collected)
-    # What messages of other formats say, by the identity of their packet: each is read once.
+    # What messages say whose formats remember them, by the identity of their packet: each is read once.
     parsed: dict[int, Parsed] = dataclasses.field(default_factory=dict)
     replies: list[Reply] = dataclasses.field(default_factory=list)
     sightings: Sightings = dataclasses.field(default_factory=Sightings)
@@ -275,13 +275,20 @@ class Cut:
         is not known. The last time, it is nobody's.
         """
         wire = self.routes.wire
+        if (shortcut := wire.shortcut(packet.topic)) is not None and not packet.retain:
+            if (row := shortcut.row(packet.payload, received)) is not None:
+                self._append(row, packet, received, shortcut.route)
+                return True
+            wire.forget_shortcut(packet.topic)
         if (owner := wire.owner(packet.topic)) is None:
             return False
         if not is_last and owner.publisher is not None and self.routes.route_of(owner.publisher) is None:
             return False
         parsed = self.parsed.get(id(packet))
         if parsed is None:
-            parsed = self.parsed[id(packet)] = wire.parse(packet, received, owner)
+            parsed = wire.parse(packet, received, owner)
+            if owner.memory is not None:
+                self.parsed[id(packet)] = parsed
             self.replies += parsed.replies
         if parsed.is_lesson:
             self.lessons.append(Lesson(packet.topic, packet.payload, received))
@@ -293,10 +300,11 @@ class Cut:
         return True
 
     def _take_parsed(self, packet: PublishPacket, received: int, owner: Owner, parsed: Parsed) -> None:
+        wire = self.routes.wire
         route: Route | None = None
         strangers = []
         for reading in parsed.readings:
-            one = self.routes.wire.bound(owner, reading.source, self.routes)
+            one = wire.bound(owner, reading.source, self.routes)
             if one is None:
                 strangers.append(reading)
                 continue
@@ -304,6 +312,8 @@ class Cut:
             mapped = one.compiled.map(reading)
             if mapped.row is not None:
                 self._append(mapped.row, packet, received, one.route)
+                if len(parsed.readings) == 1 and not (mapped.faults or parsed.refusals or parsed.statuses):
+                    wire.note_row(packet, received, owner, one, reading, mapped.row)
             for fault in mapped.faults:
                 self._fault(packet, received, one.route, fault)
         for refusal in parsed.refusals:

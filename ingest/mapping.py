@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
+
+import msgspec
 
 from ingest.decode import Explanation, Fault, Row
 from ingest.decoders.parsed import Reading
@@ -27,15 +30,15 @@ class _Target(NamedTuple):
     offset: float
     unit: str | None
 
-    def of(self, place: int, said: str | None) -> _Step:
+    def of(self, place: int, said: str | None) -> Step:
         """Return what to do with a value that is said in a unit, or in none. Raises UnitError."""
         factor, offset = self.factor, self.offset
         if said is not None and self.unit is not None:
             factor, offset = _joined(said, self.unit, factor, offset)
-        return _Step(place, self.column, factor, offset)
+        return Step(place, self.column, factor, offset)
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
     """The value at a place of a reading, as ``value × factor + offset``, is that of a column."""
 
     place: int
@@ -43,20 +46,31 @@ class _Step(NamedTuple):
     factor: float
     offset: float
 
+    @property
+    def is_as_said(self) -> bool:
+        """Whether the value is taken as it is."""
+        return self.factor == 1.0 and self.offset == 0.0
 
-class _Plan(NamedTuple):
-    """What becomes of readings with the same fields in the same units."""
 
-    steps: tuple[_Step, ...]
+class _Plan(msgspec.Struct, frozen=True, gc=False):
+    """What becomes of readings with the same fields in the same units.
+
+    ``pick`` takes the row from time, values and NaN, None if it would be empty; ``scaled`` are the columns of it that
+    are not as they were said.
+    """
+
+    units: Mapping[str, str]
+    steps: tuple[Step, ...]
+    pick: Callable[[Sequence[float]], Row] | None
+    scaled: tuple[Step, ...]
     faults: tuple[Fault, ...]
 
 
-@dataclasses.dataclass(slots=True)
-class Mapped:
+class Mapped(msgspec.Struct, gc=False):
     """The row of a reading, None where no field of it is mapped; and what could not be taken."""
 
     row: Row | None
-    faults: list[Fault]
+    faults: tuple[Fault, ...]
 
 
 class Compiled:
@@ -67,27 +81,50 @@ class Compiled:
         self._width = len(kind.columns)
         self._targets = _of_profile(kind, profile) if profile else _of_names(kind)
         self._is_of_names = profile is None
-        self._plans: dict[tuple[tuple[str, ...], tuple[tuple[str, str], ...]], _Plan] = {}
+        self._plans: dict[tuple[str, ...], list[_Plan]] = {}
+        self._planned = 0
 
     def map(self, reading: Reading) -> Mapped:
         """Return a reading as a row. Fields that nobody mapped are left out: firmware says more than one measures."""
-        key = (tuple(reading.values), tuple(reading.units.items()))
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = self._plan(reading)
-            if len(self._plans) >= _MOST_PLANS:
-                self._plans.clear()
-            self._plans[key] = plan
-        if not plan.steps:
-            return Mapped(None, list(plan.faults))
-        row, values = [_NAN] * self._width, [*reading.values.values()]
-        for place, column, factor, offset in plan.steps:
-            row[column] = values[place] * factor + offset
-        return Mapped((reading.time, *row), list(plan.faults))
+        plan = self._plan_of(reading)
+        if plan.pick is None:
+            return Mapped(None, plan.faults)
+        row = plan.pick([reading.time, *reading.values.values(), _NAN])
+        if plan.scaled:
+            row = _scaled(row, plan.scaled)
+        return Mapped(row, plan.faults)
+
+    def steps(self, reading: Reading, unread: Iterable[str] = ()) -> dict[str, Step] | None:
+        """Return what becomes of each field that is mapped; None if that were not the same beside ``unread`` fields."""
+        steps = self._steps(reading)
+        beside = {**reading.values, **dict.fromkeys(unread, 0.0)}
+        return steps if steps == self._steps(msgspec.structs.replace(reading, values=beside)) else None
+
+    def _steps(self, reading: Reading) -> dict[str, Step]:
+        fields = [*reading.values]
+        return {fields[step.place]: step for step in self._plan_of(reading).steps}
+
+    def _plan_of(self, reading: Reading) -> _Plan:
+        units = reading.units
+        for plan in self._plans.get(tuple(reading.values), ()):
+            # Decoders that say the same units again and again share them.
+            if plan.units is units or plan.units == units:
+                return plan
+        return self._remember(reading)
+
+    def _remember(self, reading: Reading) -> _Plan:
+        """Most of what is said comes in the same fields again: what they become is found out once."""
+        if self._planned >= _MOST_PLANS:
+            self._plans.clear()
+            self._planned = 0
+        plan = self._plan(reading)
+        self._plans.setdefault(tuple(reading.values), []).append(plan)
+        self._planned += 1
+        return plan
 
     def _plan(self, reading: Reading) -> _Plan:
-        """Most of what is said comes in the same fields again: what they become is found out once."""
-        steps, faults = [], []
+        steps: list[Step] = []
+        faults: list[Fault] = []
         for place, (field, (target, others)) in enumerate(self._chosen(list(reading.values)).items()):
             if target is None:
                 continue
@@ -105,7 +142,16 @@ class Compiled:
                 faults.append(Fault(Reason.WRONG_UNIT, known))
         if not steps and not faults:
             faults = [Fault(Reason.NO_METRICS, self._nothing(reading.values))]
-        return _Plan(tuple(steps), tuple(faults))
+        units = reading.units if isinstance(reading.units, MappingProxyType) else dict(reading.units)
+        scaled = tuple([step for step in steps if not step.is_as_said])
+        pick = self._pick(steps, len(reading.values)) if steps else None
+        return _Plan(units, tuple(steps), pick, scaled, tuple(faults))
+
+    def _pick(self, steps: Sequence[Step], count: int) -> Callable[[Sequence[float]], Row]:
+        places = [0] + [count + 1] * self._width
+        for step in steps:
+            places[step.column + 1] = step.place + 1
+        return operator.itemgetter(*places)
 
     def _chosen(self, fields: list[str]) -> dict[str, tuple[_Target | None, list[str]]]:
         """Return where each field goes, and of those that go nowhere for it, which others have the same last name.
@@ -132,6 +178,13 @@ class Compiled:
         wanted = did_you_mean(next(iter(values), ""), self._targets)
         detail = f"no field of it is mapped to a metric of {self.kind.name} (it has: {names}); {wanted}"
         return Explanation(detail, None, names, ", ".join(self._targets) or None)
+
+
+def _scaled(row: Row, steps: Iterable[Step]) -> Row:
+    values = [*row]
+    for _, column, factor, offset in steps:
+        values[column + 1] = values[column + 1] * factor + offset
+    return tuple(values)
 
 
 def _joined(said: str, wanted: str, factor: float, offset: float) -> tuple[float, float]:

@@ -81,8 +81,8 @@ class Routes:
 
         Those of a kind not yet known wait for the catalogue.
         """
-        self.wire.unbind()
         for number, device, kind_name, seconds in devices:
+            self.wire.unbind()
             self._ids[device] = (number, kind_name, seconds)
             self.intervals.set(number, seconds)
             self.newest = max(self.newest, number)

@@ -6,11 +6,13 @@ import collections
 import dataclasses
 import zoneinfo
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ingest.decode import Row
 from ingest.decoders.parsed import Format, Incoming, Parsed, Reading
 from ingest.decoders.table import match
 from ingest.mapping import Compiled
+from ingest.shortcuts import Shortcuts
 from sensors.profiles import Profile
 from sensors.times import SECOND
 from storage.lessons import Lesson
@@ -26,19 +28,27 @@ _SEEN_FIELDS, _SEEN_TOPICS = 100, 8
 _UTC = zoneinfo.ZoneInfo("UTC")
 
 
-class Owner(NamedTuple):
-    """Whose a topic is: a format's, with what its wildcards matched; and where it is a device's own, that device."""
-
-    format: Format
-    levels: tuple[str, ...]
-    publisher: str | None
-
-
-class Bound(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Bound:
     """A source's device, and how its fields become metrics."""
 
     route: Route
     compiled: Compiled
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Owner:
+    """Whose a topic is: a format's, with what its wildcards matched; and where it is a device's own, that device.
+
+    ``memory`` is the format's, None of one whose messages need no earlier ones; ``bound`` are those of its sources that
+    were asked for and are devices'.
+    """
+
+    format: Format
+    levels: tuple[str, ...]
+    publisher: str | None
+    memory: Any
+    bound: dict[str, Bound]
 
 
 class Wire:
@@ -55,8 +65,11 @@ class Wire:
         # A topic comes again and again; that of none of our formats too.
         self._owners: collections.OrderedDict[str, Owner | None] = collections.OrderedDict()
         self._bindings = Bindings({}, {})
-        self._bound: dict[tuple[str, str], Bound] = {}
+        self._bound: dict[str, dict[str, Bound]] = {one.name: {} for one in self.formats}
         self._compiled: dict[tuple[int, int], Compiled] = {}
+        self._shortcuts = Shortcuts()
+        self.shortcut = self._shortcuts.get  # of a topic, or None: the dictionary's own, for the hot path
+        self.forget_shortcut = self._shortcuts.forget
 
     def owner(self, topic: str) -> Owner | None:
         """Return whose topic it is; None where it is of no format here."""
@@ -73,29 +86,45 @@ class Wire:
         for one in self.formats:
             for pattern in one.patterns:
                 if (levels := match(pattern, topic)) is not None:
-                    return Owner(one, levels, levels[0].partition("/")[0] if one.is_own else None)
+                    publisher = levels[0].partition("/")[0] if one.is_own else None
+                    return Owner(one, levels, publisher, self._memories[one.name], self._bound[one.name])
         return None
 
     def parse(self, packet: PublishPacket, received: int, owner: Owner) -> Parsed:
-        """Return what a message says; once for each, because a format may remember it. ``received`` in Unix µs."""
-        parsed = self._decode(packet.topic, packet.payload, received, owner, is_retained=packet.retain)
+        """Return what a message says; once for each where the format remembers it. ``received`` in Unix µs."""
+        parsed = owner.format.decode(self._incoming(packet, received, owner), owner.memory)
         if (publisher := owner.publisher) is not None:
             for reading in parsed.readings:
                 if reading.source != publisher:
                     reading.source = f"{publisher}/{reading.source}"
         return parsed
 
-    def _decode(
-        self, topic: str, payload: bytes, received: int, owner: Owner, *, is_retained: bool = False
-    ) -> Parsed:
-        incoming = Incoming(topic, owner.levels, payload, received / SECOND, is_retained, self.zone)
-        return owner.format.decode(incoming, self._memories[owner.format.name])
+    def _incoming(self, packet: PublishPacket, received: int, owner: Owner) -> Incoming:
+        topic, payload, seconds = packet.topic, packet.payload, received / SECOND
+        return Incoming(topic, owner.levels, payload, seconds, packet.retain, self.zone)
+
+    def note_row(
+        self, packet: PublishPacket, received: int, owner: Owner, bound: Bound, reading: Reading, row: Row
+    ) -> None:
+        """Note that a message said this reading and nothing else, of which this row was made: maybe its topic's later
+        ones are laid out alike."""
+        if owner.format.layout is None or packet.retain or not self._shortcuts.is_turn(packet.topic):
+            return
+        incoming = self._incoming(packet, received, owner)
+        if (layout := owner.format.layout(incoming)) is None:
+            return
+        if (steps := bound.compiled.steps(reading, layout.unread)) is not None:
+            self._shortcuts.learn(incoming, layout, bound.route, steps, row)
 
     def learn(self, lessons: Iterable[Lesson]) -> None:
         """Know again what was learnt by an earlier run."""
         for lesson in lessons:
             if (owner := self.owner(lesson.topic)) is not None:
-                self._decode(lesson.topic, lesson.payload, lesson.received, owner, is_retained=True)
+                received = lesson.received / SECOND
+                incoming = Incoming(
+                    lesson.topic, owner.levels, lesson.payload, received, is_retained=True, zone=self.zone
+                )
+                owner.format.decode(incoming, owner.memory)
 
     def bind(self, bindings: Bindings) -> None:
         """Map these sources from now on, and no others."""
@@ -105,22 +134,23 @@ class Wire:
 
     def unbind(self) -> None:
         """Look again whose each source is: devices have changed, or their kinds."""
-        self._bound.clear()
+        self._shortcuts.clear()
+        for bound in self._bound.values():
+            bound.clear()
 
     def bound(self, owner: Owner, source: str, routes: Routes) -> Bound | None:
         """Return whose a source is: the device that claimed it, or the one whose own topic it is."""
-        key = owner.format.name, source
-        known = self._bound.get(key)
+        known = owner.bound.get(source)
         if known is not None:
             return known
         # No device's id has a slash: what a message names below its publisher is not taken for one.
         own = None if owner.publisher is None else source
-        device, profile = self._bindings.sources.get(key, (own, None))
+        device, profile = self._bindings.sources.get((owner.format.name, source), (own, None))
         route = None if device is None else routes.route_of(device)
         if route is None:
             return None
         profile = profile or self._bindings.defaults.get((owner.format.name, route.kind.name))
-        found = self._bound[key] = Bound(route, self._compile(route, profile))
+        found = owner.bound[source] = Bound(route, self._compile(route, profile))
         return found
 
     def _compile(self, route: Route, profile: Profile | None) -> Compiled:

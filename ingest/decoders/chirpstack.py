@@ -9,17 +9,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic
 
 import msgspec
 
-from ingest.decoders import protobuf
+from ingest.decoders.chirpstack_protobuf import read_event
 from ingest.decoders.lorawan import (
     BATTERY_UNITS,
     LOCATION_UNITS,
+    AnyContent,
+    Content,
     Frame,
     Gateway,
     Location,
+    SomeContent,
     add_radio,
     locate,
     read_frame,
@@ -27,8 +30,8 @@ from ingest.decoders.lorawan import (
     source_of,
     with_faults,
 )
-from ingest.decoders.parsed import Format, Incoming, Parsed, Reading, Status, refuse
-from ingest.decoders.protobuf import Fields
+from ingest.decoders.lorawan_layouts import Fields, Layouts
+from ingest.decoders.parsed import Format, Incoming, Layout, Parsed, Reading, Status, refuse
 from ingest.decoders.shapes import Time, convert
 from sensors.checks import Reason
 
@@ -62,12 +65,12 @@ class _Transmission(msgspec.Struct, gc=False, frozen=True):
 _UNKNOWN = _Transmission()
 
 
-class _Up(_Event, gc=False, rename="camel"):
+class _Up(_Event, Generic[SomeContent], gc=False, rename="camel"):
     dr: float = 0.0
     f_cnt: float = 0.0
     f_port: float = 0.0
     data: str = ""
-    content: dict[str, Any] | None = msgspec.field(default=None, name="object")
+    content: SomeContent | None = msgspec.field(default=None, name="object")
     rx_info: tuple[Gateway, ...] = ()
     tx_info: _Transmission = _UNKNOWN
     join_server_context: dict[str, Any] | None = None
@@ -84,41 +87,6 @@ class _Located(_Event, gc=False, rename="camel"):
     location: Location | None = None
 
 
-_INFO: Fields = {8: protobuf.text("devEui")}
-_EVENT: Fields = {2: protobuf.timestamp("time"), 3: protobuf.message("deviceInfo", _INFO)}
-_GATEWAY: Fields = {6: protobuf.signed("rssi"), 7: protobuf.single("snr")}
-_MODULATION: Fields = {3: protobuf.message("lora", {2: protobuf.unsigned("spreadingFactor")})}
-_TRANSMISSION: Fields = {
-    1: protobuf.unsigned("frequency"),
-    2: protobuf.message("modulation", _MODULATION),
-}
-_UP: Fields = {
-    **_EVENT,
-    6: protobuf.unsigned("dr"),
-    7: protobuf.unsigned("fCnt"),
-    8: protobuf.unsigned("fPort"),
-    10: protobuf.binary("data"),
-    11: protobuf.document("object"),
-    12: protobuf.messages("rxInfo", _GATEWAY),
-    13: protobuf.message("txInfo", _TRANSMISSION),
-    15: protobuf.message("joinServerContext", {}),
-}
-_STATUS: Fields = {
-    **_EVENT,
-    5: protobuf.signed("margin"),
-    6: protobuf.boolean("externalPowerSource"),
-    7: protobuf.boolean("batteryLevelUnavailable"),
-    8: protobuf.single("batteryLevel"),
-}
-_LOCATION: Fields = {
-    1: protobuf.double("latitude"),
-    2: protobuf.double("longitude"),
-    3: protobuf.double("altitude"),
-    5: protobuf.single("accuracy"),
-}
-_LOCATED: Fields = {**_EVENT, 4: protobuf.message("location", _LOCATION)}
-
-
 def decode(incoming: Incoming, _memory: Any) -> Parsed:
     """Return what an event says; acknowledgements, logs and other integrations' events say nothing here."""
     _, called, name = incoming.levels
@@ -128,13 +96,13 @@ def decode(incoming: Incoming, _memory: Any) -> Parsed:
     try:
         event = kind.decode_json(incoming.payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _take_apart(kind, incoming.payload, called)
+        return _take_apart(kind, name, incoming.payload, called)
     return _read(kind, event, called)
 
 
-def _take_apart(kind: _Kind, payload: bytes, called: str) -> Parsed:
+def _take_apart(kind: _Kind, name: str, payload: bytes, called: str) -> Parsed:
     try:
-        document = _document(payload, kind.fields)
+        document = _document(name, payload)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         return refuse(Reason.UNDECODABLE, "", str(error)[:80], _VALID)
     event, refusals = convert(document, kind.shape)
@@ -142,30 +110,32 @@ def _take_apart(kind: _Kind, payload: bytes, called: str) -> Parsed:
 
 
 def _read(kind: _Kind, event: _Event, called: str) -> Parsed:
-    time = math.nan if event.time is None else event.time.timestamp()
-    return kind.read(event, source_of(event.device_info.dev_eui, called), time)
+    return kind.read(event, source_of(event.device_info.dev_eui, called), _time(event))
 
 
-def _document(payload: bytes, fields: Fields) -> Any:
+def _time(event: _Event) -> float:
+    return math.nan if event.time is None else event.time.timestamp()
+
+
+def _document(name: str, payload: bytes) -> Any:
     # A Protobuf event begins with the tag of a text or a message, never with a brace.
     if payload.lstrip()[:1] == b"{":
         return msgspec.json.decode(payload)
-    return protobuf.read(payload, fields)
+    return read_event(name, payload)
 
 
-def _read_up(up: _Up, source: str, time: float) -> Parsed:
+def _read_up(up: _Up[Content], source: str, time: float) -> Parsed:
     if up.content is not None:
-        payload = read_object(up.content, "/object")
+        values, units, refusals = read_object(up.content, "/object")
     else:
         is_encrypted = up.join_server_context is not None
-        payload = read_frame(Frame(up.data, up.f_port, is_encrypted, "/data", _CODEC))
+        values, units, refusals = read_frame(Frame(up.data, up.f_port, is_encrypted, "/data", _CODEC))
     sent = up.tx_info
     lora = sent.modulation.lora if sent.modulation is not None else None
-    add_radio(payload, up.rx_info, sent.frequency, None if lora is None else lora.spreading_factor)
-    values, units, refusals = payload
+    radio = add_radio(values, up.rx_info, sent.frequency, None if lora is None else lora.spreading_factor)
     values["radio.dr"] = up.dr
     values["radio.f_cnt"] = up.f_cnt
-    return Parsed([Reading(source, time, values, units)], refusals, [], [])
+    return Parsed([Reading(source, time, values, {**units, **radio} if units else radio)], refusals)
 
 
 def _read_join(_join: _Event, source: str, time: float) -> Parsed:
@@ -190,23 +160,47 @@ def _read_location(located: _Located, source: str, time: float) -> Parsed:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Kind:
-    """A kind of event: its shape, the decoder of its JSON, its fields in Protobuf, and what it says."""
+    """A kind of event: its shape, the decoder of plain JSON of it, and what it says."""
 
     shape: type[Any]
     decode_json: Callable[[bytes], Any]
-    fields: Fields
     read: Callable[[Any, str, float], Parsed]
 
 
-def _kind(shape: type[Any], fields: Fields, read: Callable[[Any, str, float], Parsed]) -> _Kind:
-    return _Kind(shape, msgspec.json.Decoder(shape).decode, fields, read)
+def _kind(
+    shape: type[Any], read: Callable[[Any, str, float], Parsed], plain: type[Any] | None = None
+) -> _Kind:
+    return _Kind(shape, msgspec.json.Decoder(plain or shape).decode, read)
 
 
 _KINDS = {
-    "up": _kind(_Up, _UP, _read_up),
-    "join": _kind(_Event, _EVENT, _read_join),
-    "status": _kind(_Status, _STATUS, _read_status),
-    "location": _kind(_Located, _LOCATED, _read_location),
+    "up": _kind(_Up[AnyContent], _read_up, _Up[Content]),
+    "join": _kind(_Event, _read_join),
+    "status": _kind(_Status, _read_status),
+    "location": _kind(_Located, _read_location),
 }
 
-FORMAT = Format("chirpstack", "ChirpStack", ("application/+/device/+/event/+",), decode)
+
+def _fields_of(content: type) -> Fields:
+    return [
+        ("device_info", _Info, msgspec.NODEFAULT),
+        ("object", content, msgspec.NODEFAULT),
+        ("time", Time | None, None),
+    ]
+
+
+_layouts = Layouts(
+    _fields_of, "object", "device_info.dev_eui", lambda event, _received: _time(event), rename="camel"
+)
+
+
+def _layout(incoming: Incoming) -> Layout | None:
+    if incoming.levels[2] != "up":
+        return None
+    try:
+        return _layouts.of(_KINDS["up"].decode_json(incoming.payload).content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+FORMAT = Format("chirpstack", "ChirpStack", ("application/+/device/+/event/+",), decode, layout=_layout)

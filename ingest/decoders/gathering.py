@@ -25,11 +25,12 @@ class Gathering:
     Of a retained one, which was sent nobody knows when, values without a time are left out.
     """
 
-    __slots__ = ("_is_retained", "_readings", "parsed")
+    __slots__ = ("_is_retained", "_last", "_readings", "parsed")
 
     def __init__(self, incoming: Incoming) -> None:
         self.parsed = Parsed()
         self._is_retained = incoming.is_retained
+        self._last: Reading | None = None  # values of one come together
         self._readings: dict[tuple[str, float | None], Reading] = {}
 
     def add(self, source: str, time: float, field: str, value: float, steps: Steps, unit: str = "") -> None:
@@ -38,21 +39,30 @@ class Gathering:
             valid = "a finite number; leave out what was not measured"
             self.refuse(Reason.OUT_OF_RANGE, steps, str(value), valid)
             return
-        is_timed = not math.isnan(time)
-        if self._is_retained and not is_timed:
-            return
-        key = (source, time if is_timed else None)  # NaN is not equal to itself
-        reading = self._readings.get(key)
-        if reading is None:
-            reading = self._readings[key] = Reading(source, time, {}, {})
-            self.parsed.readings.append(reading)
-        elif field in reading.values:
+        reading = self._last
+        if reading is None or time != reading.time or source != reading.source:
+            reading = self._find(source, time)
+            if reading is None:
+                return
+        if field in reading.values:
             valid = "one value for each name and time; the first was kept"
             self.refuse(Reason.DUPLICATE, steps, shown(field), valid)
             return
         reading.values[field] = value
         if unit:
             reading.units[field] = unit  # type: ignore[index]  # made above, and nobody else's yet
+
+    def _find(self, source: str, time: float) -> Reading | None:
+        """Return the reading of a source and a time, None where a retained message says no time."""
+        is_timed = not math.isnan(time)
+        if self._is_retained and not is_timed:
+            return None
+        key = (source, time if is_timed else None)  # NaN is not equal to itself
+        reading = self._last = self._readings.get(key)
+        if reading is None:
+            reading = self._last = self._readings[key] = Reading(source, time, {}, {})
+            self.parsed.readings.append(reading)
+        return reading
 
     def refuse(self, reason: Reason, steps: Steps, found: str, valid: str) -> None:
         """Note a part that can't be read."""

@@ -138,7 +138,7 @@ def _tags(text: str, place: int) -> tuple[dict[str, str], int]:
         tag = _TAG.match(text, place)
         if tag is None:
             raise _Malformed(_cut(text, place), f"tag=value; {_A_LINE}")
-        tags[_ESCAPED.sub(r"\1", tag[1])] = _ESCAPED.sub(r"\1", tag[2])
+        tags[_unescaped(tag[1])] = _unescaped(tag[2])
         place = tag.end()
     return tags, place
 
@@ -153,11 +153,15 @@ def _fields(text: str, place: int) -> tuple[list[tuple[str, str]], int]:
         field = _FIELD.match(text, place)
         if field is None:
             raise _Malformed(_cut(text, place), f"field=value; {_A_LINE}")
-        fields.append((_ESCAPED.sub(r"\1", field[1]), field[2]))
+        fields.append((_unescaped(field[1]), field[2]))
         place = field.end()
         if place >= len(text) or text[place] != ",":
             return fields, place
         place += 1
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPED.sub(r"\1", text) if "\\" in text else text
 
 
 def _value(literal: str) -> float | None:

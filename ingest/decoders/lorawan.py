@@ -9,26 +9,31 @@ from __future__ import annotations
 import binascii
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from ingest.decoders import cayenne
-from ingest.decoders.flat import BOUNDS, flatten
-from ingest.decoders.parsed import Parsed, Refusal
+from ingest.decoders.flat import BOUNDS, LONGEST_NAME, MOST_FIELDS, flatten
+from ingest.decoders.parsed import NO_UNITS, Parsed, Refusal
 from ingest.decoders.shapes import shown
 from sensors.checks import Reason
 
 _DIGITS_OF_EUI = 16
 # Its devices' port. Their layout has the same types with little-endian values: read as the other, nonsense comes out.
 _MILESIGHT = 85
-BATTERY_UNITS: Mapping[str, str] = {"radio.battery": "%"}
+BATTERY_UNITS: Mapping[str, str] = MappingProxyType({"radio.battery": "%"})
 LOCATION_UNITS: Mapping[str, str] = {
     "location.latitude": "deg",
     "location.longitude": "deg",
     "location.altitude": "m",
     "location.accuracy": "m",
 }
+RADIO = ("radio.carrier", "radio.spreading_factor", "radio.rssi", "radio.snr", "radio.dr", "radio.f_cnt")
+_CARRIER: Mapping[str, str] = MappingProxyType({"radio.carrier": "Hz"})
+_SNR: Mapping[str, str] = MappingProxyType({"radio.snr": "dB"})
+_CARRIER_AND_SNR: Mapping[str, str] = MappingProxyType({**_CARRIER, **_SNR})
 
 
 class Gateway(msgspec.Struct, gc=False):
@@ -61,21 +66,32 @@ class Frame(NamedTuple):
 
 
 # The fields of a payload, the units of some, and what can't be read: a tuple, as it is made for each message.
-Payload = tuple[dict[str, float], dict[str, str], list[Refusal]]
+Payload = tuple[dict[str, float], Mapping[str, str], list[Refusal]]
+
+# What a codec makes of a payload, its whole numbers as doubles, so that most objects need no change; and any.
+Content = dict[str, float | bool | str | list[Any] | dict[str, Any] | None]
+AnyContent = dict[str, Any]
+SomeContent = TypeVar("SomeContent", Content, AnyContent)
 
 
-def read_object(content: dict[str, Any], path: str) -> Payload:
-    """Return what a codec made of a payload."""
+def read_object(content: Content | AnyContent, path: str) -> Payload:
+    """Return what a codec made of a payload; the object itself may become the fields."""
+    for name, value in content.items():
+        if type(value) is not float or len(name) > LONGEST_NAME:
+            break
+    else:
+        if len(content) <= MOST_FIELDS:
+            return cast("dict[str, float]", content), NO_UNITS, []
     values: dict[str, float] = {}
     if flatten(content, values):
-        return values, {}, []
-    return values, {}, [Refusal(Reason.TOO_LARGE, path, "beyond the bounds", BOUNDS)]
+        return values, NO_UNITS, []
+    return values, NO_UNITS, [Refusal(Reason.TOO_LARGE, path, "beyond the bounds", BOUNDS)]
 
 
 def read_frame(frame: Frame) -> Payload:
     """Return what Cayenne LPP makes of a payload, where it is that."""
     if not frame.data or not frame.port:  # port 0 is the network's own
-        return {}, {}, []
+        return {}, NO_UNITS, []
     if frame.is_encrypted:
         return _unread(
             frame, "still encrypted", "a payload that the server has the AppSKey of, and decrypted"
@@ -93,32 +109,30 @@ def read_frame(frame: Frame) -> Payload:
 
 
 def _unread(frame: Frame, found: str, valid: str = "") -> Payload:
-    return {}, {}, [Refusal(Reason.UNDECODABLE, frame.path, found[:80], valid or frame.codec)]
+    return {}, NO_UNITS, [Refusal(Reason.UNDECODABLE, frame.path, found[:80], valid or frame.codec)]
 
 
 def add_radio(
-    payload: Payload, gateways: Sequence[Gateway], frequency: float, spreading_factor: float | None
-) -> None:
+    values: dict[str, float], gateways: Sequence[Gateway], frequency: float, spreading_factor: float | None
+) -> Mapping[str, str]:
     """Add how a frame was sent (Hz, 0 if that is not known; the factor of LoRa) and how its best gateway heard it.
 
     That is the one of the highest SNR, and of these of the highest RSSI: LoRa is heard below the noise, where RSSI says
-    little. An SNR of zero is not sent. RSSI never is zero: a gateway without has not said how it heard.
+    little. An SNR of zero is not sent. RSSI never is zero: a gateway without has not said how it heard. Returns the
+    units, the same mapping for the same fields.
     """
-    values, units, _ = payload
     if frequency:  # called so as not to be taken for one that a meter measured
         values["radio.carrier"] = frequency
-        units["radio.carrier"] = "Hz"
     if spreading_factor is not None:
         values["radio.spreading_factor"] = spreading_factor
-    if not gateways:
-        return
-    best = gateways[0] if len(gateways) == 1 else max(gateways, key=_quality)
-    if best.rssi is None:
-        return
-    values["radio.rssi"] = best.rssi  # UCUM has no code for dBm
-    if best.snr is not None or spreading_factor is not None:
-        values["radio.snr"] = best.snr or 0.0
-        units["radio.snr"] = "dB"
+    if gateways:
+        best = gateways[0] if len(gateways) == 1 else max(gateways, key=_quality)
+        if best.rssi is not None:
+            values["radio.rssi"] = best.rssi  # UCUM has no code for dBm
+            if best.snr is not None or spreading_factor is not None:
+                values["radio.snr"] = best.snr or 0.0
+                return _CARRIER_AND_SNR if frequency else _SNR
+    return _CARRIER if frequency else NO_UNITS
 
 
 def _quality(gateway: Gateway) -> tuple[float, float]:

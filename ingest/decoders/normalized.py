@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ingest.decoders.flat import BOUNDS, flatten
-from ingest.decoders.parsed import Refusal
+from ingest.decoders.parsed import Reading, Refusal
 from ingest.decoders.shapes import shown
 from sensors.checks import Reason
 from sensors.times import SECOND, parse_timestamp
@@ -47,29 +47,28 @@ UNITS = {
 }
 
 
-# Fields and their units, by time.
-Found = dict[float, tuple[dict[str, float], dict[str, str]]]
+def read(
+    measurements: Sequence[dict[str, Any]], first: Reading, refusals: list[Refusal], path: str
+) -> list[Reading]:
+    """Return the readings of an uplink whose measurements are added to that of their time, the first for those without.
 
-
-def read(measurements: Sequence[dict[str, Any]], time: float, found: Found, path: str) -> list[Refusal]:
-    """Add measurements to the fields of their time, of the uplink's ``time`` where they say none.
-
-    The second and later ones of one time have their number in their names: ``normalized.1.soil.moisture``. Returns
-    the first of what can't be read.
+    The second and later ones of one time have their number in their names: ``normalized.1.soil.moisture``. Adds the
+    first of what can't be read to ``refusals``.
     """
-    refusals: list[Refusal] = []
+    found = {first.time: (first.values, {**first.units})}
+    faults: list[Refusal] = []
     earlier: collections.Counter[float] = collections.Counter()
     for place, measurement in enumerate(measurements):
-        own_time = time
+        own_time = first.time
         if (said := measurement.get("time")) is not None:
             try:
                 own_time = _seconds(said)
             except ValueError:
-                refusals.append(Refusal(Reason.TIME_UNREADABLE, f"{path}/{place}/time", shown(said), _TIME))
+                faults.append(Refusal(Reason.TIME_UNREADABLE, f"{path}/{place}/time", shown(said), _TIME))
                 continue
         fields: dict[str, float] = {}
         if not flatten(measurement, fields):
-            refusals.append(Refusal(Reason.TOO_LARGE, f"{path}/{place}", "beyond the bounds", BOUNDS))
+            faults.append(Refusal(Reason.TOO_LARGE, f"{path}/{place}", "beyond the bounds", BOUNDS))
         prefix = f"{PREFIX}{number}." if (number := earlier[own_time]) else PREFIX
         earlier[own_time] += 1
         values, units = found.setdefault(own_time, ({}, {}))
@@ -77,7 +76,8 @@ def read(measurements: Sequence[dict[str, Any]], time: float, found: Found, path
             values[prefix + name] = value
             if name in UNITS:
                 units[prefix + name] = UNITS[name]
-    return refusals[:_NAMED_FAULTS]
+    refusals += faults[:_NAMED_FAULTS]
+    return [Reading(first.source, at, *fields) for at, fields in found.items() if fields[0]]
 
 
 def _seconds(said: Any) -> float:

@@ -120,4 +120,4 @@ def topic_of(device: str) -> str:
     return f"senml/{device}"
 
 
-FORMAT = Format("senml", "SenML", (topic_of("+"),), decode, is_own=True)
+FORMAT = Format("senml", "SenML", (topic_of("+"),), decode, is_own=True, layout=_shapes.layout)

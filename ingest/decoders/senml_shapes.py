@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from ingest.decoders.gathering import LONGEST_NAME, SECONDS_BELOW
-from ingest.decoders.parsed import Incoming, Parsed, Reading
+from ingest.decoders.parsed import ABSENT, Incoming, Layout, Parsed, Reading
 from ingest.decoders.senml_names import LONGEST_UNIT, field_of, field_or_unit, is_valid, source_of
 from ingest.decoders.senml_pack import ABSOLUTE_FROM, LATEST_VERSION, Record
 from ingest.decoders.senml_units import ucum
@@ -29,10 +29,8 @@ _LONGEST_PACK = 2048
 _LONGEST_PART = LONGEST_NAME // 2
 _MOST_SHAPES = 256
 _MOST_COUNTED = 1024
-_MOST_LEVELS = 16_384
+_MOST_LEVELS = 100_000
 _SEEN_BEFORE = 8
-
-_value_of = operator.attrgetter("v")
 
 
 class _Key(NamedTuple):
@@ -45,11 +43,11 @@ class _Key(NamedTuple):
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """A shape: its decoder, what of the base name belongs to the fields, the fields and their units."""
+    """A shape: its layout, what makes values of a pack, what of the base name belongs to the fields, and the units."""
 
-    decode: Callable[[bytes], Any]
+    layout: Layout
+    values_of: Callable[[Any], dict[str, float]]
     prefix: str
-    fields: tuple[str, ...]
     units: MappingProxyType[str, str]
 
 
@@ -68,26 +66,26 @@ class Shapes:
         if last is None:
             return None
         shape, base, device = last
+        layout = shape.layout
         try:
-            pack = shape.decode(incoming.payload)
+            pack = layout.decode(incoming.payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-        first = pack[0]
-        if first.bn != base:  # a gateway's other device
-            source = _source(level, first.bn) if first.bn else None
+        said = pack.r0.bn
+        if said != base:  # a gateway's other device
+            source = _source(level, said) if said else None
             if source is None or source[1] != shape.prefix:
                 return None
             device = source[0]
-        time = first.bt
-        if time < ABSOLUTE_FROM:
-            if incoming.is_retained:
-                return None
-            time = incoming.received + time if time else math.nan
-        if time >= SECONDS_BELOW or time <= -SECONDS_BELOW:
+        time = layout.time(pack, incoming.received)
+        if time is None or (incoming.is_retained and pack.r0.bt < ABSOLUTE_FROM):
             return None
-        # Not strict: the decoder took as many records as there are fields.
-        values = dict(zip(shape.fields, map(_value_of, pack)))  # noqa: B905
-        return Parsed([Reading(device, time, values, shape.units)], [], [], [])
+        return Parsed([Reading(device, time, shape.values_of(pack), shape.units)])
+
+    def layout(self, incoming: Incoming) -> Layout | None:
+        """Return the layout of a topic's last shape."""
+        last = self._of_level.get(incoming.levels[0])
+        return None if last is None else last[0].layout
 
     def note(self, incoming: Incoming, records: Sequence[Record]) -> None:
         """Remember the shape of a pack that was read record by record."""
@@ -162,7 +160,23 @@ def _shape(key: _Key) -> Shape | None:
     if len(fields) < len(key.records):
         return None
     units = {field: code for field, unit in fields.items() if (code := ucum(unit))}
-    return Shape(_decoder(key), key.prefix, tuple(fields), MappingProxyType(units))
+    places = {field: f"r{place}.v" for place, field in enumerate(fields)}
+    layout = Layout(_decoder(key), places, "r0.bn", _time)
+    return Shape(layout, _values_of(tuple(places)), key.prefix, MappingProxyType(units))
+
+
+def _values_of(fields: tuple[str, ...]) -> Callable[[Any], dict[str, float]]:
+    value: Callable[[Any], Any] = operator.attrgetter(*(f"r{place}.v" for place in range(len(fields))))
+    if len(fields) == 1:
+        return lambda pack: {fields[0]: value(pack)}
+    return lambda pack: dict(zip(fields, value(pack)))  # noqa: B905  # both as long as there are records
+
+
+def _time(pack: Any, received: float) -> float | None:
+    time: float = pack.r0.bt
+    if time < ABSOLUTE_FROM:
+        time = received + time if time else math.nan
+    return None if time >= SECONDS_BELOW or time <= -SECONDS_BELOW else time
 
 
 def _decoder(key: _Key) -> Callable[[bytes], Any]:
@@ -176,5 +190,8 @@ def _decoder(key: _Key) -> Callable[[bytes], Any]:
             version = Annotated[int, msgspec.Meta(ge=1, le=LATEST_VERSION)]
             labels += [("bn", str, ""), ("bt", float, 0.0), ("bver", version, LATEST_VERSION)]
         structs.append(msgspec.defstruct("Record", labels, forbid_unknown_fields=True, gc=False))
-    shape: Any = tuple[tuple(structs)]  # type: ignore[misc]  # made at run time
-    return msgspec.json.Decoder(shape).decode
+    places = [(f"r{place}", struct) for place, struct in enumerate(structs)]
+    pack = msgspec.defstruct(
+        "Pack", places, namespace=ABSENT, array_like=True, forbid_unknown_fields=True, gc=False
+    )
+    return msgspec.json.Decoder(pack).decode

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
+from ingest.decoders import protobuf
 from ingest.decoders.written_units import ucum
 from sensors.checks import Reason
 
@@ -24,8 +24,6 @@ _COMPRESSED = b"SPBV1.0_COMPRESSED"
 _GOOD = 192  # of the property Quality; 0 is bad and 500 stale
 LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999
 
-_ONE_OF = "value"
-_PACKAGE = "alatau.sparkplug"
 _SCHEMA = {
     "Property": ["3 uint32 whole", "8 bytes text"],
     "Properties": ["1 bytes keys *", "2 Property values *"],
@@ -88,28 +86,7 @@ class MisfitError(ValueError):
         self.reason, self.found, self.valid = reason, found, valid
 
 
-def _compile() -> Any:
-    """Return the class of payloads that protobuf reads; ``*`` marks what repeats, ``=`` what is one of a kind."""
-    file = descriptor_pb2.FileDescriptorProto(name="sparkplug.proto", package=_PACKAGE)
-    for name, fields in _SCHEMA.items():
-        message = file.message_type.add(name=name)
-        for number, kind, field, *marks in map(str.split, fields):
-            made = message.field.add(name=field, number=int(number))
-            made.label = made.LABEL_REPEATED if marks == ["*"] else made.LABEL_OPTIONAL
-            if kind in _SCHEMA:
-                made.type, made.type_name = made.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-            else:
-                made.type = getattr(made, f"TYPE_{kind.upper()}")
-            if marks == ["="]:
-                made.oneof_index = 0
-        if any(field.HasField("oneof_index") for field in message.field):
-            message.oneof_decl.add(name=_ONE_OF)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.Payload"))
-
-
-_Payload = _compile()
+_Payload = protobuf.compile_schema("alatau.sparkplug", _SCHEMA)["Payload"]
 
 
 def read_payload(content: bytes) -> Payload:
@@ -139,7 +116,7 @@ def rebirth_request(milliseconds: int) -> bytes:
 
 
 def _metric(found: Any) -> Metric:
-    field = found.WhichOneof(_ONE_OF)
+    field = found.WhichOneof(protobuf.ONE_OF)
     has_value = field is not None and not found.is_null and not found.is_transient
     unit = None
     if found.HasField("properties"):

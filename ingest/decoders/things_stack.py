@@ -7,7 +7,7 @@ that is zero, false or empty is not sent.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any, Generic
 
 import msgspec
 
@@ -15,9 +15,12 @@ from ingest.decoders import normalized
 from ingest.decoders.lorawan import (
     BATTERY_UNITS,
     LOCATION_UNITS,
+    AnyContent,
+    Content,
     Frame,
     Gateway,
     Location,
+    SomeContent,
     add_radio,
     locate,
     read_frame,
@@ -25,7 +28,8 @@ from ingest.decoders.lorawan import (
     source_of,
     with_faults,
 )
-from ingest.decoders.parsed import Format, Incoming, Parsed, Reading, Refusal, Status, refuse
+from ingest.decoders.lorawan_layouts import Fields, Layouts
+from ingest.decoders.parsed import Format, Incoming, Layout, Parsed, Reading, Refusal, Status, refuse
 from ingest.decoders.shapes import Time, convert, shown
 from sensors.checks import Reason
 
@@ -62,11 +66,11 @@ class _Battery(msgspec.Struct, gc=False):
     received_at: Time | None = None
 
 
-class _Uplink(msgspec.Struct, gc=False):
+class _Uplink(msgspec.Struct, Generic[SomeContent], gc=False):
     f_port: float = 0.0
     f_cnt: float = 0.0
     frm_payload: str = ""
-    decoded_payload: dict[str, Any] | None = None
+    decoded_payload: SomeContent | None = None
     normalized_payload: tuple[dict[str, Any], ...] = ()
     rx_metadata: tuple[Gateway, ...] = ()
     settings: _Settings = _UNKNOWN
@@ -83,16 +87,16 @@ class _Solved(msgspec.Struct, gc=False):
     location: Location | None = None
 
 
-class _Message(msgspec.Struct, gc=False):
+class _Message(msgspec.Struct, Generic[SomeContent], gc=False):
     end_device_ids: _Identifiers
     received_at: Time | None = None
-    uplink_message: _Uplink | None = None
+    uplink_message: _Uplink[SomeContent] | None = None
     join_accept: _Join | None = None
     location_solved: _Solved | None = None
     simulated: bool = False
 
 
-_decode_json = msgspec.json.Decoder(_Message).decode
+_decode_json = msgspec.json.Decoder(_Message[Content]).decode
 
 
 def decode(incoming: Incoming, _memory: Any) -> Parsed:
@@ -110,11 +114,11 @@ def _take_apart(payload: bytes, called: str) -> Parsed:
         document = msgspec.json.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return refuse(Reason.UNDECODABLE, "", f"not JSON: {error}"[:80], _VALID)
-    message, refusals = convert(document, _Message)
+    message, refusals = convert(document, _Message[AnyContent])
     return Parsed(refusals=refusals) if message is None else with_faults(_read(message, called), refusals)
 
 
-def _read(message: _Message, called: str) -> Parsed:
+def _read(message: _Message[Any], called: str) -> Parsed:
     source = source_of(message.end_device_ids.dev_eui, called)
     if message.simulated:
         return refuse(Reason.SIMULATED, "/simulated", "true", "an uplink of the device itself")
@@ -131,7 +135,7 @@ def _read(message: _Message, called: str) -> Parsed:
     return refuse(Reason.UNDECODABLE, "", "no uplink_message, join_accept or location_solved", _VALID)
 
 
-def _time_of(message: _Message, uplink: _Uplink) -> float:
+def _time_of(message: _Message[Any], uplink: _Uplink[Any]) -> float:
     """Return when a frame was sent by the gateway's clock, unless that is plainly wrong; then by the servers'."""
     sent = _seconds(uplink.settings.time)
     arrived = _seconds(uplink.received_at or message.received_at)
@@ -145,22 +149,25 @@ def _seconds(time: Time | None) -> float:
     return math.nan if time is None else time.timestamp()
 
 
-def _read_uplink(uplink: _Uplink, source: str, time: float) -> Parsed:
+def _read_uplink(uplink: _Uplink[Any], source: str, time: float) -> Parsed:
     if uplink.decoded_payload is not None:
-        payload = read_object(uplink.decoded_payload, "/uplink_message/decoded_payload")
+        values, units, refusals = read_object(uplink.decoded_payload, "/uplink_message/decoded_payload")
     else:
         is_encrypted = uplink.app_s_key is not None
         path = "/uplink_message/frm_payload"
-        payload = read_frame(Frame(uplink.frm_payload, uplink.f_port, is_encrypted, path, _CODEC))
-    values, units, refusals = payload
+        values, units, refusals = read_frame(
+            Frame(uplink.frm_payload, uplink.f_port, is_encrypted, path, _CODEC)
+        )
     settings = uplink.settings
     lora = settings.data_rate.lora if settings.data_rate is not None else None
     frequency = _frequency(settings.frequency, refusals)
-    add_radio(payload, uplink.rx_metadata, frequency, None if lora is None else lora.spreading_factor)
+    radio = add_radio(values, uplink.rx_metadata, frequency, None if lora is None else lora.spreading_factor)
     values["radio.f_cnt"] = uplink.f_cnt
-    found = {time: (values, units)}
-    refusals += normalized.read(uplink.normalized_payload, time, found, "/uplink_message/normalized_payload")
-    readings = [Reading(source, at, *fields) for at, fields in found.items() if fields[0]]
+    first = Reading(source, time, values, {**units, **radio} if units else radio)
+    readings = [first]
+    if uplink.normalized_payload:
+        path = "/uplink_message/normalized_payload"
+        readings = normalized.read(uplink.normalized_payload, first, refusals, path)
     if (battery := uplink.last_battery_percentage) is not None:
         # Repeated with each uplink until the next is known: at its own time it is stored once.
         known = _seconds(battery.received_at)
@@ -178,9 +185,54 @@ def _frequency(said: str | float, refusals: list[Refusal]) -> float:
     return 0.0
 
 
+class _Sent(msgspec.Struct, gc=False, frozen=True):
+    time: Time | None = None
+
+
+_AT_SOME_TIME = _Sent()
+
+
+def _fields_of(content: type) -> Fields:
+    # What makes further readings has to be looked at.
+    nothing = Annotated[list[Any], msgspec.Meta(max_length=0)]
+    uplink = msgspec.defstruct(
+        "UplinkMessage",
+        [
+            ("decoded_payload", content),
+            ("settings", _Sent, _AT_SOME_TIME),
+            ("received_at", Time | None, None),
+            ("last_battery_percentage", None, None),
+            ("normalized_payload", nothing, msgspec.field(default_factory=list)),
+        ],
+        gc=False,
+    )
+    return [
+        ("end_device_ids", _Identifiers, msgspec.NODEFAULT),
+        ("uplink_message", uplink, msgspec.NODEFAULT),
+        ("received_at", Time | None, None),
+        ("simulated", bool, False),
+    ]
+
+
+def _time_if_real(message: Any, _received: float) -> float | None:
+    return None if message.simulated else _time_of(message, message.uplink_message)
+
+
+_layouts = Layouts(_fields_of, "uplink_message.decoded_payload", "end_device_ids.dev_eui", _time_if_real)
+
+
+def _layout(incoming: Incoming) -> Layout | None:
+    try:
+        uplink = _decode_json(incoming.payload).uplink_message
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return None if uplink is None else _layouts.of(uplink.decoded_payload)
+
+
 FORMAT = Format(
     "things_stack",
     "The Things Stack",
     ("v3/+/devices/+/up", "v3/+/devices/+/join", "v3/+/devices/+/location/solved"),
     decode,
+    layout=_layout,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
@@ -147,7 +146,7 @@ def test_a_retained_pack_without_a_time_is_left_to_be_read_record_by_record() ->
     shapes = Shapes()
     timeless = _incoming([{"n": "t", "v": 1}])
     assert _seen(shapes, timeless) is not None
-    assert shapes.read(dataclasses.replace(timeless, is_retained=True)) is None
+    assert shapes.read(msgspec.structs.replace(timeless, is_retained=True)) is None
 
 
 def test_what_is_remembered_of_ever_new_shapes_is_bounded() -> None:
