@@ -80,6 +80,7 @@ _EXAMPLES: Mapping[str, Any] = {
     "agg": "avg",
     "batch": "lamps-2026",
     "destination": "mqtt",
+    "gateway": "lora",
     "device": "sample-air-1",
     "district": "gate",
     "end": "now",

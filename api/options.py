@@ -14,6 +14,7 @@ from api.passwords import Hashing
 from api.throttle import ThrottleOptions
 from broker.drift import Account, Drift
 from broker.refusals import Dismissal
+from broker.speech import Speech
 from sensors.networks import Network
 from sensors.rates import Rate
 from sensors.topics import Topics
@@ -98,6 +99,7 @@ class ApiOptions:
     retry_seconds: float = 1.0
     accounts_poll_seconds: float = 600.0  # between comparisons of the broker's accounts with the device table
     topics: Topics = dataclasses.field(default_factory=Topics)
+    speeches: tuple[Speech, ...] = ()  # formats of other firmware, those that gateways speak among them
     mqtt_url: str = "mqtt://127.0.0.1:1883"
     mqtt_ca: str | None = None
     max_buckets: int = 11_000

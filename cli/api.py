@@ -18,6 +18,7 @@ from cli.networks import webhook_networks
 from cli.oidc import oidc_options
 from cli.process import collect_seldom, configure_logs, configure_metrics
 from cli.settings import Settings, load_settings
+from cli.speeches import SPEECHES
 from cli.transport import Transport
 from sensors.topics import Topics
 from storage.database import API_ROLE
@@ -47,6 +48,7 @@ def api() -> None:
         database_url=database_url(settings, API_ROLE),
         niceness=settings.api_niceness,
         topics=Topics(settings.topic_root),
+        speeches=SPEECHES,
         mqtt_url=told,
         mqtt_ca=None if ca is None else str(ca),
         claims=_claims(settings),

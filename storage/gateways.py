@@ -90,9 +90,17 @@ async def replace_gateway_secret(connection: Connection, name: str, secret: Cred
     )
 
 
-async def remove_gateway(connection: Connection, name: str) -> None:
-    """Delete a gateway. What it has said stays."""
-    await connection.execute("DELETE FROM alatau.gateway WHERE name = $1", name)
+async def remove_gateway(connection: Connection, name: str) -> Gateway | None:
+    """Delete a gateway, and return it, None if there is none. What it has said stays."""
+    await change_accounts(connection)
+    row = await connection.fetchrow(
+        """
+        DELETE FROM alatau.gateway WHERE name = $1
+        RETURNING name, format, created_at, created_by, disabled_at
+        """,
+        name,
+    )
+    return None if row is None else _gateway(row)
 
 
 async def load_gateway_credentials(connection: Connection) -> dict[str, Credential]:

@@ -27,8 +27,8 @@ GRANT SELECT (name, kind, district, places, used, created_at, created_by, expire
     ON alatau.claim_batch TO alatau_api, alatau_scoped;
 GRANT EXECUTE ON FUNCTION alatau.revoke_batch(text),
     alatau.add_batch(text, text, text, int, interval, bytea, bytea, int, text) TO alatau_api, alatau_scoped;
--- The accounts of gateways are compared with the broker's; not the hashes of their secrets.
-GRANT SELECT (name, format, created_at, created_by, disabled_at) ON alatau.gateway TO alatau_api;
+-- Who adds a gateway can't read the hash of its secret.
+GRANT SELECT (name, format, created_at, created_by, disabled_at), INSERT, DELETE ON alatau.gateway TO alatau_api;
 
 GRANT SELECT ON alatau.rollup_progress TO alatau_ingest, alatau_api;
 GRANT INSERT ON alatau.rollup_dirty TO alatau_ingest;

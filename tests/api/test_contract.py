@@ -34,6 +34,7 @@ from api.app import ApiOptions, create_app
 from api.contract import PREFIX
 from api.description import example_of
 from api.options import ClaimOptions, ExportOptions, LiveOptions
+from cli.speeches import SPEECHES
 from sensors.checks import Reason
 from sensors.kinds import DeviceSpec
 from sensors.times import to_microseconds
@@ -92,6 +93,7 @@ def options(city: City, tmp_path_factory: pytest.TempPathFactory) -> ApiOptions:
         retry_seconds=0.02,
         exports=exports,
         claims=CLAIMS,
+        speeches=SPEECHES,
         sign_in=sign_in_options(),
         live=LiveOptions(longest_seconds=0),
     )

@@ -43,6 +43,7 @@ NEEDED = {
         *("POST /rules", "PUT /rules/{name}", "DELETE /rules/{name}"),
         *("GET /keys", "POST /keys", "DELETE /keys/{prefix}", "GET /audit"),
         *("GET /users", "POST /users", "DELETE /users/{name}"),
+        *("GET /gateways", "POST /gateways", "DELETE /gateways/{gateway}"),
         *("GET /destinations", "POST /destinations", "GET /deliveries", "GET /deliveries/{number}"),
         *("PUT /destinations/{destination}", "DELETE /destinations/{destination}"),
         *("POST /destinations/{destination}/secret", "POST /destinations/{destination}/test"),

@@ -157,7 +157,12 @@ async def test_the_questions_are_about_every_path_that_is_read(filled: Filled) -
         "/api/v1/exports/{number}/file",
     }
     of_admins = {"/api/v1/keys", "/api/v1/users", "/api/v1/audit"}
-    of_admins |= {"/api/v1/destinations", "/api/v1/deliveries", "/api/v1/deliveries/{number}"}
+    of_admins |= {
+        "/api/v1/gateways",
+        "/api/v1/destinations",
+        "/api/v1/deliveries",
+        "/api/v1/deliveries/{number}",
+    }
     of_oneself = {"/api/v1/session"}
     read = {path for path, methods in described.items() if "get" in methods and path.startswith("/api/v1/")}
     of_no_device = {"/api/v1/broker/ca.pem"}
