@@ -148,9 +148,9 @@ class Committer:
             (self._options.worker, *slot) if slot else None,
             cut.numbers(),
             cut.clockless,
-            cut.sightings.seen(),
-            cut.heard,
-            cut.lessons,
+            cut.foreign.sightings.seen(),
+            cut.foreign.heard,
+            cut.foreign.lessons,
         )
         connection = await self.connection()
         started = self._since = time.perf_counter()

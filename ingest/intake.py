@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ingest.decode import EXPLAINED_FAULTS, Explanation, Fault, Row, take_apart
-from ingest.decoders.parsed import Parsed, Refusal, Reply
+from ingest.decode import Fault, Row, take_apart
+from ingest.foreign import Foreign
+from ingest.messages import Message, no_device
 from ingest.rows import Excesses, KindRows, RowCheck
 from ingest.sequence import Collected
-from ingest.wire import Sightings, unclaimed
 from sensors.checks import Reason, TimeWindow
 from sensors.readings import ReadingBatch
-from sensors.statuses import Said
 from storage.dead_letters import DeadLetter, Fold, Letters
-from storage.device_status import Heard
-from storage.lessons import Lesson
 from storage.sequences import Clockless, Numbers
 
 if TYPE_CHECKING:
@@ -32,42 +29,6 @@ if TYPE_CHECKING:
     from ingest.letters import LetterQuota, Target
     from ingest.limits import RateLimits
     from ingest.routes import Route, Routes
-    from ingest.wire import Owner
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class Message:
-    """A message with something wrong, which becomes a dead letter; ``received`` in Unix µs."""
-
-    packet: PublishPacket
-    received: int
-    route: Route | None
-    faults: list[Fault] = dataclasses.field(default_factory=list)
-    is_kept: bool = True  # whole, not only counted
-
-    @property
-    def reason(self) -> Reason:
-        """The reason of the first fault."""
-        return self.faults[0].reason
-
-    @property
-    def detail(self) -> str:
-        """What was wrong, the first few things of it."""
-        details = [fault.detail for fault in self.faults[:EXPLAINED_FAULTS]]
-        if (more := len(self.faults) - EXPLAINED_FAULTS) > 0:
-            details.append(f"and {more} more")
-        return "; ".join(details)
-
-    def letter(self) -> DeadLetter:
-        """Return the dead letter of this message."""
-        return DeadLetter(
-            received=self.received,
-            topic=self.packet.topic,
-            payload=self.packet.payload,
-            reason=self.reason,
-            detail=self.detail,
-            device_id=self.route.device_id if self.route else None,
-        )
 
 
 @dataclasses.dataclass(slots=True)
@@ -96,12 +57,7 @@ class Cut:
     parts: list[Cut] | None = None
     stored: list[ReadingBatch] | None = None  # what was, once its transaction has committed
     sequence: Collected = dataclasses.field(default_factory=Collected)
-    # What messages say whose formats remember them, by the identity of their packet: each is read once.
-    parsed: dict[int, Parsed] = dataclasses.field(default_factory=dict)
-    replies: list[Reply] = dataclasses.field(default_factory=list)
-    sightings: Sightings = dataclasses.field(default_factory=Sightings)
-    heard: list[Heard] = dataclasses.field(default_factory=list)
-    lessons: list[Lesson] = dataclasses.field(default_factory=list)
+    foreign: Foreign = dataclasses.field(default_factory=Foreign)
     apart: set[int] = dataclasses.field(default_factory=set)  # packets that brought what is ``clockless``
     # Apart from what is checked: numbered readings without a time, stored unless their number was kept.
     clockless: list[Clockless] = dataclasses.field(default_factory=list)
@@ -124,7 +80,7 @@ class Cut:
                 self.redelivered = True
             route = lookup(packet.topic)
             if route is None:
-                if not self._take_foreign(packet, arrived):
+                if not self.foreign.take(self, packet, arrived):
                     self.unrouted.append((packet, arrived))
                 continue
             try:
@@ -135,9 +91,9 @@ class Cut:
             if type(record.ts) is not float:
                 self._take_apart(packet, arrived, route)
             elif record.seq is None and record.oldest is None:
-                self._append(as_row(record)[:-2], packet, arrived, route)
+                self.append(as_row(record)[:-2], packet, arrived, route)
             elif record.seq is not None and (record.oldest or 1) <= record.seq:
-                self._append(as_row(record)[:-2], packet, arrived, route)
+                self.append(as_row(record)[:-2], packet, arrived, route)
                 self._number(record.seq, record.oldest, packet, route, record.ts)
             else:
                 self._take_apart(packet, arrived, route)
@@ -171,7 +127,7 @@ class Cut:
         ]
 
     def _part(self, messages: list[tuple[PublishPacket, int]]) -> Cut:
-        part = Cut(self.routes, self.arrivals, excess=self.excess, parsed=self.parsed)
+        part = Cut(self.routes, self.arrivals, excess=self.excess, foreign=Foreign(self.foreign.parsed))
         for packet, received in messages:
             part.feed([packet], received)
         return part
@@ -179,14 +135,14 @@ class Cut:
     def refuse(self, detail: str) -> None:
         """Make every message of this cut a dead letter that the database refused."""
         self.checked, self.clockless, self.settled, self.limited = [], [], None, 0
-        self.sightings, self.heard, self.lessons = Sightings(), [], []
+        self.foreign = Foreign(self.foreign.parsed)
         self.apart.clear()
         self.arrivals.discard()
         self.faulty.clear()
         for packets, received in self.fed:
             for arrived, packet in enumerate(packets, received):
                 fault = Fault(Reason.REFUSED_BY_DATABASE, detail)
-                self._fault(packet, arrived, self.routes.lookup(packet.topic), fault)
+                self.fault(packet, arrived, self.routes.lookup(packet.topic), fault)
 
     def disown(self) -> None:
         """Let the dead letters be nobody's, and enter no numbers: their device may be gone."""
@@ -240,7 +196,8 @@ class Cut:
             )
         return self.settled
 
-    def _append(self, row: Row, packet: PublishPacket, received: int, route: Route) -> None:
+    def append(self, row: Row, packet: PublishPacket, received: int, route: Route) -> None:
+        """Take a row of a message."""
         rows = self.kinds.get(id(route.kind))
         if rows is None:
             rows = self.kinds[id(route.kind)] = KindRows(route.kind)
@@ -261,71 +218,17 @@ class Cut:
     def _take_apart(self, packet: PublishPacket, received: int, route: Route) -> None:
         decoded = take_apart(packet.payload, route.kind)
         for row in decoded.rows:
-            self._append(row, packet, received, route)
+            self.append(row, packet, received, route)
         for one in decoded.numbered:
             # A message has at most one reading without a time, and that is its only one.
             self._number(
                 one.number, one.oldest, packet, route, 0.0 if one.row is None else decoded.rows[one.row][0]
             )
         for fault in decoded.faults:
-            self._fault(packet, received, route, fault)
+            self.fault(packet, received, route, fault)
 
-    def _take_foreign(self, packet: PublishPacket, received: int, *, is_last: bool = False) -> bool:
-        """Take a message of another format; return False, and take nothing, where it is of none, or of a device that
-        is not known. The last time, it is nobody's.
-        """
-        wire = self.routes.wire
-        if (shortcut := wire.shortcut(packet.topic)) is not None and not packet.retain:
-            if (row := shortcut.row(packet.payload, received)) is not None:
-                self._append(row, packet, received, shortcut.route)
-                return True
-            wire.forget_shortcut(packet.topic)
-        if (owner := wire.owner(packet.topic)) is None:
-            return False
-        if not is_last and owner.publisher is not None and self.routes.route_of(owner.publisher) is None:
-            return False
-        parsed = self.parsed.get(id(packet))
-        if parsed is None:
-            parsed = wire.parse(packet, received, owner)
-            if owner.memory is not None:
-                self.parsed[id(packet)] = parsed
-            self.replies += parsed.replies
-        if parsed.is_lesson:
-            self.lessons.append(Lesson(packet.topic, packet.payload, received))
-        for status in parsed.statuses:
-            if (one := wire.bound(owner, status.source, self.routes)) is not None:
-                said = Said.ONLINE if status.is_online else Said.OFFLINE
-                self.heard.append(Heard(one.route.device, said, received, packet.retain))
-        self._take_parsed(packet, received, owner, parsed)
-        return True
-
-    def _take_parsed(self, packet: PublishPacket, received: int, owner: Owner, parsed: Parsed) -> None:
-        wire = self.routes.wire
-        route: Route | None = None
-        strangers = []
-        for reading in parsed.readings:
-            one = wire.bound(owner, reading.source, self.routes)
-            if one is None:
-                strangers.append(reading)
-                continue
-            route = route or one.route
-            mapped = one.compiled.map(reading)
-            if mapped.row is not None:
-                self._append(mapped.row, packet, received, one.route)
-                if len(parsed.readings) == 1 and not (mapped.faults or parsed.refusals or parsed.statuses):
-                    wire.note_row(packet, received, owner, one, reading, mapped.row)
-            for fault in mapped.faults:
-                self._fault(packet, received, one.route, fault)
-        for refusal in parsed.refusals:
-            self._fault(packet, received, route, _refused(refusal))
-        if strangers:
-            for reading in strangers:
-                self.sightings.note(owner.format.name, reading, packet.topic, received)
-            detail = unclaimed(owner.format, {reading.source for reading in strangers})
-            known = Explanation(detail, None, strangers[0].source, "a source that a device has claimed")
-            self._fault(packet, received, route, Fault(Reason.UNCLAIMED, known))
-
-    def _fault(self, packet: PublishPacket, received: int, route: Route | None, fault: Fault) -> None:
+    def fault(self, packet: PublishPacket, received: int, route: Route | None, fault: Fault) -> None:
+        """Note what is wrong with a message, or a part of it."""
         message = self.faulty.get(id(packet))
         if message is None:
             message = self.faulty[id(packet)] = Message(packet, received, route)
@@ -343,8 +246,8 @@ class Cut:
             route = self.routes.lookup(packet.topic)
             if route is not None:
                 self._take_apart(packet, received, route)
-            elif not self._take_foreign(packet, received, is_last=True):
-                self._fault(packet, received, None, _no_device(packet.topic, self.routes))
+            elif not self.foreign.take(self, packet, received, is_last=True):
+                self.fault(packet, received, None, no_device(packet.topic, self.routes))
 
     def check(self, now: int, window: TimeWindow) -> list[ReadingBatch]:
         """Return the rows as batches, one for each kind, without what is wrong; that becomes faults.
@@ -374,28 +277,5 @@ class Cut:
             self.clockless.append(clockless)
             self.apart.update(id(rows.packets[place]) for place in places)
         for place, fault in check.faults:
-            self._fault(rows.packets[place], rows.received[place], rows.routes[place], fault)
+            self.fault(rows.packets[place], rows.received[place], rows.routes[place], fault)
         return check.kept()
-
-
-def _refused(refusal: Refusal) -> Fault:
-    where = f"{refusal.path}: " if refusal.path else ""
-    detail = f"{where}found {refusal.found}; send {refusal.valid}"
-    return Fault(refusal.reason, Explanation(detail, refusal.path, refusal.found, refusal.valid))
-
-
-def _no_device(topic: str, routes: Routes) -> Fault:
-    device = routes.device_of(topic)
-    return no_topic(topic, routes.pattern) if device is None else unregistered(device)
-
-
-def no_topic(topic: str, pattern: str) -> Fault:
-    """Return what is wrong with a topic that is not as ``pattern``."""
-    detail = f"topic {topic[:200]!r} is not {pattern}"
-    return Fault(Reason.UNKNOWN_TOPIC, Explanation(detail, None, topic[:80], pattern))
-
-
-def unregistered(device: str) -> Fault:
-    """Return what is wrong with the message of a device that nobody knows."""
-    detail = f"no device {device!r} is registered; run: alatau device add {device} --kind … --district …"
-    return Fault(Reason.UNKNOWN_DEVICE, Explanation(detail, None, device, "the id of a registered device"))

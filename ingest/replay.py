@@ -10,7 +10,8 @@ from mqtt5 import PublishPacket
 from ingest.arrivals import Arrivals
 from ingest.decode import Fault
 from ingest.decoders.table import FORMATS
-from ingest.intake import Cut, unregistered
+from ingest.intake import Cut
+from ingest.messages import unregistered
 from ingest.routes import Routes
 from ingest.statuses import read_status
 from ingest.wire import Wire

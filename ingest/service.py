@@ -17,9 +17,10 @@ from ingest.decoders.table import FORMATS
 from ingest.directory import Directory
 from ingest.errors import RefusedError, SessionError
 from ingest.feedback import Feedback
-from ingest.intake import Cut, Message
+from ingest.intake import Cut
 from ingest.latest import LatestFlusher
 from ingest.limits import RateLimits
+from ingest.messages import Message
 from ingest.metrics import IngestMetrics
 from ingest.options import SHARE, IngestOptions
 from ingest.posts import Post, Posts
@@ -281,7 +282,7 @@ class Ingest:
             if self._has_room() and not self._closing:
                 session.resume()
             await self._tell(cut, session)
-            for reply in cut.replies:
+            for reply in cut.foreign.replies:
                 with contextlib.suppress(OSError):
                     await session.publish(reply.topic, reply.payload)
         self.metrics.in_flight.dec(cut.messages)

@@ -19,8 +19,8 @@ from ingest.decode import Explanation, Fault
 from ingest.decoders.gathering import shown
 from ingest.errors import RefusedError, SessionError
 from ingest.feedback import Feedback
-from ingest.intake import no_topic, unregistered
 from ingest.letters import LetterQuota, Target
+from ingest.messages import no_topic, unregistered
 from ingest.metrics import IngestMetrics
 from ingest.options import IngestOptions
 from ingest.routes import Routes

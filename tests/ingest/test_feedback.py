@@ -16,7 +16,8 @@ from ingest.arrivals import Arrivals
 from ingest.decode import LARGEST_NUMBER, Explanation, Fault
 from ingest.feedback import MOST_BYTES, Feedback, told
 from ingest.hints import HINTS
-from ingest.intake import Cut, no_topic, unregistered
+from ingest.intake import Cut
+from ingest.messages import no_topic, unregistered
 from ingest.routes import Routes
 from ingest.statuses import read_status
 from sensors.catalogue import build_catalogue, builtin_file

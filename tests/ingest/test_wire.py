@@ -77,7 +77,7 @@ def test_whom_a_device_names_on_its_own_topic_is_a_source_below_it(routes: Route
     line = f"weather,host={name} temperature=-3.5".encode()
     cut = cut_of(routes, ("telegraf/air-7", line), ("senml/air-7", [{"bn": f"{name}/", "n": "t", "v": 1}]))
     assert not [device for device, _ in stored(cut) if device == "air-8"], "nobody speaks for a stranger"
-    assert {one.name for one in cut.sightings.seen()} >= {f"air-7/{name}"}
+    assert {one.name for one in cut.foreign.sightings.seen()} >= {f"air-7/{name}"}
 
 
 def test_a_name_below_a_device_is_claimed_as_any_other(routes: Routes) -> None:
@@ -91,7 +91,7 @@ def test_what_nobody_has_claimed_is_seen_and_refused_with_the_command_that_claim
     ((reason, detail), _) = faults(cut)
     assert reason is Reason.UNCLAIMED
     assert "alatau source claim chirpstack" in detail
-    (seen,) = cut.sightings.seen()
+    (seen,) = cut.foreign.sightings.seen()
     assert (seen.name, seen.messages, seen.topics) == ("24e124aa00000007", 2, [UPLINK])
     assert seen.fields["temperature"] == (-4, None)
 
@@ -135,7 +135,7 @@ def test_what_is_refused_is_said_with_its_place_and_what_would_be_right(routes: 
 @pytest.mark.parametrize("retain", [False, True])
 def test_a_state_becomes_the_status_of_its_device(routes: Routes, *, retain: bool) -> None:
     cut = cut_of(routes, ("homie/5/air-7/$state", b"lost"), ("homie/5/else/$state", b"lost"), retain=retain)
-    (heard,) = cut.heard
+    (heard,) = cut.foreign.heard
     assert heard == ("air-7", Said.OFFLINE, NOW, retain)
     assert not faults(cut)
 
@@ -149,16 +149,18 @@ def test_what_a_birth_taught_an_earlier_run_is_known_again(routes: Routes, catal
         "08e0a4eeb6b733120e100718e0a4eeb6b733650000aa411211100818b0baecb6b733280150fcffffff0f1802"
     )
     first = cut_of(routes, ("spBv1.0/alatau/DBIRTH/gw1/air7", birth))
-    assert first.lessons == [Lesson("spBv1.0/alatau/DBIRTH/gw1/air7", birth, NOW)]
-    assert [reply.topic for reply in first.replies] == ["spBv1.0/alatau/NCMD/gw1"], "the node is not born yet"
+    assert first.foreign.lessons == [Lesson("spBv1.0/alatau/DBIRTH/gw1/air7", birth, NOW)]
+    assert [reply.topic for reply in first.foreign.replies] == ["spBv1.0/alatau/NCMD/gw1"], (
+        "the node is not born yet"
+    )
     later = Routes(Topics(), Wire(FORMATS))
     later.set_catalogue(catalogue)
     without = cut_of(later, ("spBv1.0/alatau/DDATA/gw1/air7", data))
     assert [reason for reason, _ in faults(without)] == [Reason.NO_BIRTH]
-    later.wire.learn(first.lessons)
+    later.wire.learn(first.foreign.lessons)
     again = cut_of(later, ("spBv1.0/alatau/DDATA/gw1/air7", data))
     assert {reason for reason, _ in faults(again)} == {Reason.UNCLAIMED}
-    assert again.sightings.seen()[0].fields["air/pm2_5"] == (21.25, None)
+    assert again.foreign.sightings.seen()[0].fields["air/pm2_5"] == (21.25, None)
 
 
 def test_a_native_topic_is_of_no_format(routes: Routes) -> None:
