@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.resources
 import re
 
 import msgspec
@@ -97,3 +99,22 @@ def read_profiles(text: bytes, name: str) -> tuple[Profile, ...]:
     if twice := sorted({one for one in names if names.count(one) > 1}):
         raise ProfileError(f"{name}: the profile {twice[0]} is there twice; names are unique")
     return profiles
+
+
+# Codecs of LoRaWAN devices run on both: what is for one of their servers is for the other, under a name of its own.
+_LORAWAN, _TWIN, _OF_TWIN = "lorawan.toml", "things_stack", "-tts"
+
+
+@functools.cache
+def builtin_profiles() -> tuple[Profile, ...]:
+    """Return the profiles that come with us."""
+    found: list[Profile] = []
+    files = importlib.resources.files("sensors").joinpath("data/profiles")
+    for file in sorted(files.iterdir(), key=lambda one: one.name):
+        profiles = read_profiles(file.read_bytes(), file.name)
+        found += profiles
+        if file.name == _LORAWAN:
+            found += (
+                msgspec.structs.replace(one, name=one.name + _OF_TWIN, format=_TWIN) for one in profiles
+            )
+    return tuple(found)

@@ -11,6 +11,7 @@ from tests.cli.command import Alatau
 
 PACK = """[{"bn":"urn:dev:mac:0024befffe804ff1/","bt":1767225600,"bu":"Cel","n":"temperature","v":21.5},
 {"n":"humidity","u":"%RH","v":41},{"n":"pm2_5","u":"mg/m3","v":0.012}]"""
+WHEN = ("--received", "2026-01-01T00:01:00Z")
 BIRTH = (
     "0880d0eab6b733121b0a096169722f706d325f3510071880d0eab6b73320096500009441121b0a086169722f74656d70"
     "10081880d0eab6b733200350fdffffff0f1801"
@@ -50,7 +51,7 @@ def test_what_a_message_says_is_shown_in_its_own_words(alatau: Alatau, pack: pat
 
 
 def test_what_a_kind_would_store_is_shown_in_its_units(alatau: Alatau, pack: pathlib.Path) -> None:
-    result = alatau("decode", "senml/air-7", str(pack), "--kind", "air_quality")
+    result = alatau("decode", "senml/air-7", str(pack), "--kind", "air_quality", *WHEN)
     assert result.code == 0, result.errors
     assert "stored as air_quality value unit pm2_5 12 ug/m3 temperature 21.5 Cel humidity 41 %" in result.out
 
@@ -62,7 +63,7 @@ def test_a_birth_comes_first_and_a_profile_says_which_field_is_which_metric(
         (tmp_path / name).write_text(content)
     birth = ("spBv1.0/alatau/DBIRTH/gw1/air7", str(tmp_path / "birth.hex"))
     data = ("spBv1.0/alatau/DDATA/gw1/air7", str(tmp_path / "data.hex"))
-    result = alatau("decode", *birth, *data, "--profile", str(tmp_path / "mine.toml"), "--json")
+    result = alatau("decode", *birth, *data, "--profile", str(tmp_path / "mine.toml"), "--json", *WHEN)
     assert result.code == 0, result.errors
     said = json.loads(result.out)
     assert [(one["time"], one["stored"], one["historical"]) for one in said["readings"]] == [
@@ -80,6 +81,38 @@ def test_what_is_refused_says_where_and_what_would_be_right(alatau: Alatau, tmp_
     assert result.code == 1
     assert "refused, wrong_type: /0/v: found" in result.out
     assert 'refused, wrong_unit: humidity: "hPa" and "%" measure different things' in result.out
+
+
+def test_what_ingest_s_checks_would_refuse_is_shown(alatau: Alatau, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "pack.json"
+    path.write_text('[{"n":"temperature","u":"Cel","v":85},{"n":"humidity","u":"%RH","v":41,"t":1700000000}]')
+    result = alatau("decode", "senml/air-7", str(path), "--kind", "weather", *WHEN)
+    assert result.code == 1
+    assert "refused, out_of_range: temperature 85 is not between -60 and 60 Cel" in result.out
+    assert "refused, time_too_old: time 2023-11-14T22:13:20Z is not between" in result.out
+    assert "humidity 41" not in result.out
+
+
+def test_our_own_format_is_explained_too(alatau: Alatau, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "reading.json"
+    path.write_text('{"ts": "2026-01-01T00:00:00Z", "pm2_5": 12.5, "pm25": 1}')
+    topic = ("decode", "alatau/v1/air-7/telemetry", str(path))
+    result = alatau(*topic, "--kind", "air_quality", *WHEN)
+    assert result.code == 1
+    assert "air-7 at 2026-01-01T00:00:00Z stored as air_quality value unit pm2_5 12.5 ug/m3" in result.out
+    assert 'unknown_metric: air_quality has no metric "pm25"; did you mean "pm2_5"?' in result.out
+    assert "give the kind" in alatau(*topic).errors
+
+
+def test_a_profile_that_comes_with_us_is_taken_by_its_name(alatau: Alatau, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "up.json"
+    path.write_text('{"deviceInfo":{"devEui":"24e124aa00000007"},"fPort":2,"object":{"pressure":310}}')
+    topic = "application/1/device/24e124aa00000007/event/up"
+    result = alatau("decode", topic, str(path), "--profile", "milesight-em500-pp")
+    assert result.code == 0, result.errors
+    assert "stored as water value unit pressure 3.1 bar" in result.out
+    wrong = alatau("decode", topic, str(path), "--profile", "milesight-em500-p")
+    assert 'did you mean "milesight-em500-pp"?' in wrong.errors
 
 
 @pytest.mark.parametrize(

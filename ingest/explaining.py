@@ -1,0 +1,244 @@
+"""What messages say, what would be stored of them, and what would not and why: the same for people and programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import zoneinfo
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from mqtt5 import PublishPacket
+
+from ingest.decode import Fault, Row, take_apart
+from ingest.decoders.parsed import Incoming, Parsed, Reading
+from ingest.decoders.table import FORMATS, format_of
+from ingest.mapping import Compiled
+from ingest.routes import Route
+from ingest.rows import KindRows, RowCheck
+from sensors.catalogue import Catalogue
+from sensors.checks import TimeWindow
+from sensors.errors import AlatauError, did_you_mean
+from sensors.kinds import Kind
+from sensors.profiles import Profile, ProfileError
+from sensors.times import SECOND, format_timestamp, unix_to_microseconds
+from sensors.topics import Channel, Topics
+
+_NATIVE = "native"
+
+
+class ExplainError(AlatauError):
+    """Nothing can be said of these messages: names what would be right."""
+
+
+class Told(NamedTuple):
+    """A message as it would come."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Explained:
+    """One reading; ``stored`` is what a row would hold of it, None where no kind was given."""
+
+    reading: Reading
+    stored: Mapping[str, float] | None
+
+
+class Explanation:
+    """What all messages say together, and what becomes of it."""
+
+    def __init__(self, kind: Kind | None, profile: Profile | None) -> None:
+        self.kind = kind
+        self.profile = profile
+        self.formats: list[str] = []
+        self.readings: list[Explained] = []
+        self.parsed: list[Parsed] = []
+        self.faults: list[Fault] = []
+
+    @property
+    def has_faults(self) -> bool:
+        """Whether anything would be refused."""
+        return bool(self.faults) or any(one.refusals for one in self.parsed)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for programs: times as RFC 3339, payloads of replies in hexadecimal digits."""
+        return {
+            "formats": self.formats,
+            "kind": self.kind.name if self.kind else None,
+            "profile": self.profile.name if self.profile else None,
+            "readings": [
+                {
+                    "source": one.reading.source,
+                    "time": written_time(one.reading.time),
+                    "values": one.reading.values,
+                    "units": dict(one.reading.units),
+                    "historical": one.reading.is_historical,
+                    "stored": one.stored,
+                }
+                for one in self.readings
+            ],
+            "statuses": [
+                {"source": one.source, "online": one.is_online, "time": written_time(one.time)}
+                for parsed in self.parsed
+                for one in parsed.statuses
+            ],
+            "refused": list(self._refused()),
+            "replies": [
+                {"topic": one.topic, "payload": one.payload.hex()}
+                for parsed in self.parsed
+                for one in parsed.replies
+            ],
+        }
+
+    def _refused(self) -> Iterator[dict[str, str | None]]:
+        for parsed in self.parsed:
+            for one in parsed.refusals:
+                yield {
+                    "reason": one.reason.value,
+                    "path": one.path,
+                    "detail": f"found {one.found}; send {one.valid}",
+                }
+        for fault in self.faults:
+            yield {"reason": fault.reason.value, "path": None, "detail": fault.detail}
+
+
+class Explainer:
+    """Reads messages as ingest does, without keeping anything. Bounded by the payloads that it is given."""
+
+    def __init__(self, topics: Topics, window: TimeWindow | None = None) -> None:
+        self._topics = topics
+        self._window = window or TimeWindow()
+
+    def format_of(self, topic: str) -> str | None:
+        """Return the name of the format whose topic it is, ``native`` of our own."""
+        if self._topics.device_of(topic, Channel.TELEMETRY) is not None:
+            return _NATIVE
+        found = format_of(topic)
+        return None if found is None else found[0].name
+
+    def explain(
+        self,
+        messages: Sequence[Told],
+        *,
+        received: float,
+        catalogue: Catalogue,
+        kind: str | None = None,
+        profile: Profile | None = None,
+    ) -> Explanation:
+        """Return what messages say, one after the other, and what a device of a kind would store of them.
+
+        ``received`` is in Unix seconds; a profile has a kind of its own. Raises ExplainError.
+        """
+        described = _kind_of(catalogue, kind, profile)
+        explanation = Explanation(described, profile)
+        compiled = None if described is None else Compiled(described, profile)
+        zone = zoneinfo.ZoneInfo(catalogue.city.timezone)
+        memories: dict[str, Any] = {}
+        for message in messages:
+            if self.format_of(message.topic) == _NATIVE:
+                self._take_native(message, explanation, received)
+                continue
+            owner = format_of(message.topic)
+            if owner is None:
+                raise ExplainError(_no_format(message.topic, self._topics))
+            one, levels = owner
+            memory = memories.setdefault(one.name, one.memory())
+            parsed = one.decode(Incoming(message.topic, levels, message.payload, received, zone=zone), memory)
+            _note_format(explanation, one.title)
+            explanation.parsed.append(parsed)
+            for reading in parsed.readings:
+                stored = None
+                if compiled is not None:
+                    mapped = compiled.map(reading)
+                    explanation.faults += mapped.faults
+                    stored = self._store(mapped.row, explanation, received)
+                explanation.readings.append(Explained(reading, stored))
+        return explanation
+
+    def _take_native(self, message: Told, explanation: Explanation, received: float) -> None:
+        kind = explanation.kind
+        if kind is None:
+            raise ExplainError(
+                f"{message.topic} is of a device, whose kind says what it measures; give the kind"
+            )
+        if explanation.profile is not None:
+            raise ExplainError(
+                f"{message.topic} is of the native format, which needs no profile; leave it out"
+            )
+        _note_format(explanation, "Alatau's own format")
+        decoded = take_apart(message.payload, kind)
+        explanation.faults += decoded.faults
+        source = self._topics.device_of(message.topic, Channel.TELEMETRY) or ""
+        for row in decoded.rows:
+            values = _present(kind, row)
+            reading = Reading(source, _seconds(row[0]), values, {name: _unit(kind, name) for name in values})
+            explanation.readings.append(Explained(reading, self._store(row, explanation, received)))
+
+    def _store(self, row: Row | None, explanation: Explanation, received: float) -> dict[str, float]:
+        """Return what is left of a row that passes ingest's checks; note what does not."""
+        kind = explanation.kind
+        if row is None or kind is None:
+            return {}
+        now = round(received * SECOND)
+        route = Route(0, "", 0.0, kind, _nothing)
+        check = RowCheck(KindRows(kind, [row], [PublishPacket("t", b"")], [route], [now]))
+        check.times(now, self._window)
+        check.values()
+        explanation.faults += [fault for _, fault in check.faults]
+        kept = check.kept()
+        return _present(kind, (math.nan, *kept.values[0].tolist())) if len(kept) else {}
+
+
+def written_time(seconds: float) -> str | None:
+    """Return a reading's own time as RFC 3339, None where it has none."""
+    if math.isnan(seconds):
+        return None
+    try:
+        return format_timestamp(round(seconds * SECOND))
+    except OverflowError:
+        return None  # its fault says so
+
+
+def _nothing(_: bytes) -> None:
+    return None
+
+
+def _note_format(explanation: Explanation, title: str) -> None:
+    if title not in explanation.formats:
+        explanation.formats.append(title)
+
+
+def _kind_of(catalogue: Catalogue, kind: str | None, profile: Profile | None) -> Kind | None:
+    if profile is not None and kind not in (None, profile.kind):
+        raise ProfileError(f"profile {profile.name} is of {profile.kind}, not of {kind}; choose another")
+    name = profile.kind if profile else kind
+    if name is None:
+        return None
+    if name not in catalogue.kind_of:
+        raise ExplainError(f'no kind "{name[:80]}" is known; {did_you_mean(name, catalogue.kind_of)}')
+    return catalogue.kind_of[name]
+
+
+def _no_format(topic: str, topics: Topics) -> str:
+    patterns = ", ".join(pattern for one in FORMATS for pattern in one.patterns)
+    own = topics.every(Channel.TELEMETRY)
+    return f'topic "{topic[:200]}" is of no format that is understood; valid: {patterns}, {own}'
+
+
+def _present(kind: Kind, row: Row) -> dict[str, float]:
+    return {name: value for name, value in zip(kind.columns, row[1:], strict=True) if not math.isnan(value)}
+
+
+def _unit(kind: Kind, name: str) -> str:
+    return kind.metrics[kind.index[name]].unit
+
+
+def _seconds(stated: float) -> float:
+    """Return Unix seconds of a row's own time, which may be in s, ms, µs or ns."""
+    if math.isnan(stated):
+        return stated
+    microseconds: int = unix_to_microseconds(np.clip(np.array([stated]), -9e18, 9e18))[0]
+    return microseconds / SECOND
