@@ -21,6 +21,7 @@ from cli.local import LocalStack, Ports
 from cli.probes import answers_ok, simulator_state
 from cli.reach import Reach
 from cli.revocations import Revocations
+from cli.schema import prepare_schema
 from cli.secrets import credential_of
 from cli.settings import Settings
 from cli.supervisor import Server, Supervisor, Worker
@@ -43,7 +44,6 @@ from storage.devices import (
     oldest_simulated_latest,
     register_devices,
 )
-from storage.migrations.run import upgrade
 from storage.users import NewUser, add_first_user, has_users
 
 SAMPLE_DEVICE = "sample-air-1"
@@ -191,7 +191,7 @@ class City:
         if self._database is not None:
             url = self._database_url(OWNER_ROLE)
             with database_errors(url):
-                await upgrade(url)
+                await prepare_schema(url)
             return
         postgres = self.local.postgres
         await self._supervisor.start(

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from cli.console import answers
 from cli.settings import load_settings
+from ingest.decoders.table import NAMES
 from ingest.explaining import Explained, Explainer, Explanation, Told, written_time
 from sensors.catalogue import Catalogue, build_catalogue, builtin_file, read_city_file
 from sensors.errors import AlatauError, did_you_mean
@@ -88,7 +89,7 @@ def _profile(catalogue: Catalogue, name: str) -> Profile:
     found = read_profiles(_bytes(file), str(file))
     if len(found) != 1:
         raise ProfileError(f"{file} has {len(found)} profiles; give a file with the one that is meant")
-    check_profile(found[0], catalogue)
+    check_profile(found[0], catalogue, NAMES)
     return found[0]
 
 

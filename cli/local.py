@@ -12,6 +12,7 @@ from broker.admin import BrokerAdmin
 from broker.config import BrokerOptions, SecureListener, write_broker_files, write_certificate, write_trust
 from broker.secrets import hash_secret
 from cli.certificates import ServerCertificate
+from cli.schema import prepare_schema
 from cli.secrets import StackSecrets, ensure_secrets
 from cli.settings import SettingsError
 from cli.speeches import SPEECHES
@@ -37,7 +38,6 @@ from storage.database import (
     prepare_database,
     with_user,
 )
-from storage.migrations.run import upgrade
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class LocalStack:
     async def create_database(self, name: str) -> None:
         """Create a database of ours beside others, or bring it to the newest revision."""
         await prepare_database(self.postgres.superuser_url, name, self.secrets.roles)
-        await upgrade(self.database_url(OWNER_ROLE, name))
+        await prepare_schema(self.database_url(OWNER_ROLE, name))
 
     async def apply(self, file: CityFile, name: str, database: str = DATABASE) -> None:
         """Apply a city file, and store the generated API key."""

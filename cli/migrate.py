@@ -9,11 +9,11 @@ import typer
 
 from cli.connections import database_errors, database_url, role_passwords
 from cli.console import answers
+from cli.schema import prepare_schema
 from cli.settings import Settings, SettingsError, load_settings
 from storage.api_keys import store_key
 from storage.database import OWNER_ROLE, connect, prepare_database, read_edition, with_user
 from storage.kinds import Connection
-from storage.migrations.run import upgrade
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +36,7 @@ def migrate() -> None:
 async def _migrate(settings: Settings) -> None:
     url = await _prepared_database(settings)
     with database_errors(url):
-        await upgrade(url)
+        await prepare_schema(url)
         connection = await connect(url, application="alatau-migrate")
         try:
             edition = await read_edition(connection)

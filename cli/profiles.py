@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from cli.administration import load_applied
@@ -15,12 +16,21 @@ from cli.connections import owner_connection
 from cli.console import answers
 from cli.correct import user_name
 from cli.settings import Settings, load_settings
+from ingest.decoders.table import NAMES
 from sensors.errors import did_you_mean
 from sensors.profiles import ProfileError, ProfileFile, check_profile, read_profiles
 from storage.alert_rules import Origin
 from storage.audit import Event, record
 from storage.kinds import Connection
-from storage.profiles import StoredProfile, delete_profile, find_profile, list_profiles, put_profile
+from storage.profiles import (
+    ProfileVersion,
+    StoredProfile,
+    delete_profile,
+    find_profile,
+    list_profiles,
+    list_versions,
+    put_profile,
+)
 
 profile = typer.Typer(
     no_args_is_help=True, help="Which field of a device model is which metric: list, apply a file."
@@ -49,7 +59,9 @@ def show() -> None:
     table = Table("name", "format", "kind", "version", "sources", "is", box=None)
     for one in found:
         said = one.profile
-        table.add_row(said.name, said.format, said.kind, str(one.version), str(one.sources), said.title)
+        table.add_row(
+            said.name, said.format, said.kind, str(one.version), str(one.sources), escape(said.title)
+        )
     answers.print(
         table if found else "There is no profile yet; alatau profile apply FILE adds those of a file."
     )
@@ -60,7 +72,7 @@ def show_one(name: Name) -> None:
     """Print a profile as a file has it, to be changed and applied.
 
     [dim]Example:[/]
-      alatau profile show tasmota-energy > mine.toml
+      alatau profile show milesight-am300 > mine.toml
     """
 
     async def run(settings: Settings) -> StoredProfile:
@@ -70,6 +82,29 @@ def show_one(name: Name) -> None:
     stored = asyncio.run(run(load_settings()))
     text = msgspec.toml.encode(ProfileFile((stored.profile,))).decode()
     answers.print(text, markup=False, soft_wrap=True)
+
+
+@profile.command("versions")
+def versions(name: Name) -> None:
+    """List the versions of a profile, the newest first: when it was changed, by whom, and what it was from then on.
+
+    [dim]Example:[/]
+      alatau profile versions milesight-am300
+    """
+
+    async def run(settings: Settings) -> list[ProfileVersion]:
+        async with owner_connection(settings) as connection:
+            found = await list_versions(connection, name)
+            if not found:
+                await _find(connection, name)
+            return found
+
+    table = Table("version", "since", "by", "fields", box=None)
+    for one in asyncio.run(run(load_settings())):
+        fields = ", ".join(f"{field.metric}={field.field}" for field in one.profile.fields)
+        since = f"{one.changed_at:%Y-%m-%d %H:%M:%S}Z"
+        table.add_row(str(one.version), since, escape(one.changed_by), escape(fields))
+    answers.print(table)
 
 
 @profile.command("apply")
@@ -95,7 +130,7 @@ def apply(
         async with owner_connection(settings) as connection, connection.transaction():
             catalogue = await load_applied(connection)
             for one in profiles:
-                check_profile(one, catalogue)
+                check_profile(one, catalogue, NAMES)
             changed = [
                 one for one in profiles if await put_profile(connection, one, Origin.FILE, user_name())
             ]

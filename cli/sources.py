@@ -6,19 +6,21 @@ import asyncio
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from cli.connections import owner_connection
 from cli.console import Steps, answers, errors
 from cli.correct import user_name
 from cli.settings import Settings, load_settings
-from ingest.decoders.table import FORMATS
-from ingest.replay import Replay
+from ingest.decoders.table import FORMATS, NAMES
+from ingest.kept import store_kept
 from sensors.errors import AlatauError, did_you_mean
 from sensors.topics import Topics
 from storage.audit import Event, record
-from storage.dead_letters import letters_of_topics
-from storage.wire_sources import Source, claim_source, find_source, list_sources, release_source
+from storage.kept import KEPT_TURN, count_kept
+from storage.turns import take_turn
+from storage.wire_sources import Source, claim_source, list_sources, release_source
 
 source = typer.Typer(
     no_args_is_help=True, help="Devices of other formats: who was seen, claim one, release it."
@@ -63,6 +65,9 @@ def show(
       alatau source list --format chirpstack
     """
 
+    if wire_format is not None:
+        _require_known(wire_format)
+
     async def run(settings: Settings) -> list[Source]:
         async with owner_connection(settings) as connection:
             return await list_sources(connection, claimed=claimed, wire_format=wire_format, limit=limit)
@@ -70,10 +75,15 @@ def show(
     found = asyncio.run(run(load_settings()))
     table = Table("format", "source", "device", "profile", "last seen", "said", box=None)
     for one in found:
-        said = ", ".join(f"{name} {value[0]:g}" for name, value in list(one.fields.items())[:6])
+        said = ", ".join(f"{name} {value:g}" for name, (value, _) in list(one.fields.items())[:6])
         seen = f"{one.last_seen:%Y-%m-%d %H:%M:%S}Z"
         table.add_row(
-            one.format, one.name, one.device or "[yellow]unclaimed[/]", one.profile or "", seen, said
+            one.format,
+            escape(one.name),  # whatever a gateway calls it is no markup
+            one.device or "[yellow]unclaimed[/]",
+            one.profile or "",
+            seen,
+            escape(said),
         )
     answers.print(table if found else "Nobody was seen yet.")
 
@@ -97,25 +107,35 @@ def claim(
 
 
 async def _claim(settings: Settings, wire_format: str, name: str, device: str, profile: str | None) -> None:
-    if wire_format not in (names := [one.name for one in FORMATS]):
-        raise AlatauError(f"no format {wire_format!r} is understood; {did_you_mean(wire_format, names)}")
+    _require_known(wire_format)
     async with owner_connection(settings) as connection:
+        # Before the claim: ingest, which hears of it, then leaves to us what was kept, and we can say what came of it.
+        is_ours = await take_turn(connection, KEPT_TURN)
         async with connection.transaction():
             await claim_source(connection, wire_format, name, device, profile)
             detail = {"format": wire_format, "device": device, "profile": profile}
             await record(connection, [Event(user_name(), "claim source", subject=name, detail=detail)])
-        known = await find_source(connection, wire_format, name)
-        kept = await letters_of_topics(connection, known.topics if known else [])
-        stored = 0
-        if kept:
-            replay = await Replay.open(connection, Topics(settings.topic_root))
-            with Steps(errors) as steps, steps.step("storing what was kept") as report:
-                for place, letter in enumerate(kept, 1):
-                    stored += (await replay.feed(letter)).stored
-                    report(f"{place:,} of {len(kept):,} messages", place / len(kept))
+        kept = await count_kept(connection, wire_format, name)
+        if not is_ours:
+            answers.print(
+                f"{wire_format} {name} is {device} now; ingest is storing the {kept:,} messages that were kept",
+                markup=False,
+            )
+            return
+        with Steps(errors) as steps, steps.step("storing what was kept") as report:
+            stored = await store_kept(
+                connection,
+                Topics(settings.topic_root),
+                lambda read: report(f"{read:,} of {kept:,} messages", min(1.0, read / max(kept, 1))),
+            )
     answers.print(
         f"{wire_format} {name} is {device} now; {stored:,} readings that were kept are stored", markup=False
     )
+
+
+def _require_known(wire_format: str) -> None:
+    if wire_format not in NAMES:
+        raise AlatauError(f"no format {wire_format!r} is understood; {did_you_mean(wire_format, NAMES)}")
 
 
 @source.command("release")

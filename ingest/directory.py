@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import asyncpg
 import structlog
@@ -24,9 +24,11 @@ log = structlog.get_logger("ingest.directory")
 class Directory:
     """Refreshes routes on its own connection; ``refresh`` is for who can't wait for a notification."""
 
-    def __init__(self, url: str, routes: Routes) -> None:
+    def __init__(self, url: str, routes: Routes, on_change: Callable[[], None] = lambda: None) -> None:
+        """``on_change`` is called when known devices, or whose sources are whose, have changed."""
         self._url = url
         self._routes = routes
+        self._on_change = on_change
         self._changed = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
         self._lock = asyncio.Lock()
@@ -69,7 +71,9 @@ class Directory:
             self._routes.wire.bind(await load_bindings(self._connection))
 
     def _notified(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        self._known_changed |= payload == DEVICES_CHANGED
+        if payload == DEVICES_CHANGED:
+            self._known_changed = True
+            self._on_change()
         self._changed.set()
 
     async def _drop(self) -> None:

@@ -18,6 +18,7 @@ from ingest.directory import Directory
 from ingest.errors import RefusedError, SessionError
 from ingest.feedback import Feedback
 from ingest.intake import Cut
+from ingest.kept import KeptReplay
 from ingest.latest import LatestFlusher
 from ingest.limits import RateLimits
 from ingest.messages import Message
@@ -62,7 +63,8 @@ class Ingest:
         self._routes = Routes(options.topics, Wire(options.formats))
         self._arrivals = Arrivals()
         self._limits = RateLimits(self._routes.intervals, options.rates)
-        self._directory = Directory(options.database_url, self._routes)
+        self._kept = KeptReplay(options.database_url, options.topics)
+        self._directory = Directory(options.database_url, self._routes, self._kept.wake)
         self._committer = Committer(options, self._directory, self.metrics, _now)
         self._latest = LatestFlusher(options, self.metrics, time.monotonic)
         self._feedback = Feedback(docs=options.docs)
@@ -99,6 +101,9 @@ class Ingest:
             receiver = group.create_task(self._receive_loop(), name="ingest.receiver")
             backlog = group.create_task(self._backlog.run(), name="ingest.backlog")
             statuses = group.create_task(self._statuses.run(), name="ingest.statuses")
+            beside = {directory, latest, receipts, backlog, statuses}
+            if self.options.formats:
+                beside.add(group.create_task(self._kept.run(), name="ingest.kept"))
             await stop.wait()
             log.info("stopping; draining what has arrived", messages=self._pending.messages)
             receiver.cancel()
@@ -113,7 +118,7 @@ class Ingest:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_RECEIPTS_SECONDS):
                     await self._publish_receipts(self._receipts.rest(_now()))
-            await self._end({directory, latest, receipts, backlog, statuses, writer})
+            await self._end({*beside, writer})
         if self._session is not None:
             await self._session.close()
         # What this leaves is healed from the rows at the next start.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import re
+from collections.abc import Collection
 
 import msgspec
 
@@ -50,12 +51,19 @@ class ProfileFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profile: tuple[Profile, ...] = ()
 
 
-def check_profile(profile: Profile, catalogue: Catalogue) -> None:
-    """Raise ProfileError, naming the field and what would be right, if a profile can't be used."""
+def check_profile(profile: Profile, catalogue: Catalogue, formats: Collection[str]) -> None:
+    """Raise ProfileError, naming the field and what would be right, if a profile can't be used.
+
+    ``formats`` are the names of those that are understood.
+    """
     where = f"profile {profile.name}"
     if not PROFILE_NAME.fullmatch(profile.name):
         raise ProfileError(
             f'"{profile.name[:80]}" is no name of a profile: lower case letters, digits, "_", "." and "-", at most 64'
+        )
+    if profile.format not in formats:
+        raise ProfileError(
+            f'{where}: format "{profile.format[:80]}" is not known; {did_you_mean(profile.format, formats)}'
         )
     kind = catalogue.kind_of.get(profile.kind)
     if kind is None:

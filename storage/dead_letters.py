@@ -193,18 +193,28 @@ async def waiting_letters(
     return [row["dead_letter_id"] for row in rows]
 
 
-async def letters_of_topics(connection: Connection, topics: Sequence[str]) -> list[StoredLetter]:
+_UNCLAIMED_OF = """
+    md5(topic) = ANY (ARRAY(SELECT md5(one) FROM unnest($4::text[]) one)) AND topic = ANY($4)
+    AND reason = $5 AND replayed_at IS NULL
+"""
+
+
+async def letters_of_topics(
+    connection: Connection, topics: Sequence[str], *, after: int = 0, limit: int | None = None
+) -> list[StoredLetter]:
     """Return the letters of some topics that were refused for want of an owner, in the order of receipt."""
     rows = await connection.fetch(
         f"""
-        {_SELECT} WHERE {_CHOSEN} AND topic = ANY($4::text[]) AND reason = $5 AND replayed_at IS NULL
-        ORDER BY dead_letter_id
+        {_SELECT} WHERE {_CHOSEN} AND {_UNCLAIMED_OF} AND dead_letter_id > $6
+        ORDER BY dead_letter_id LIMIT $7
         """,
         None,
         None,
         _WHOLE,
         topics,
         Reason.UNCLAIMED.value,
+        after,
+        limit,
     )
     return [_letter(row) for row in rows]
 

@@ -64,9 +64,10 @@ async def put_profile(connection: Connection, profile: Profile, origin: Origin, 
     definition = msgspec.to_builtins(profile)
     row = await connection.fetchrow(
         """
-        INSERT INTO alatau.profile AS old (name, definition, origin, changed_by) VALUES ($1, $2, $3, $4)
+        INSERT INTO alatau.profile AS old (name, definition, origin, changed_by, version)
+        SELECT $1, $2, $3, $4, coalesce(max(version), 0) + 1 FROM alatau.profile_version WHERE name = $1
         ON CONFLICT (name) DO UPDATE
-        SET definition = $2, origin = $3, changed_by = $4, changed_at = now(), version = old.version + 1
+        SET definition = $2, origin = $3, changed_by = $4, changed_at = now(), version = excluded.version
         WHERE old.definition IS DISTINCT FROM $2
         RETURNING version, changed_at
         """,
@@ -90,6 +91,34 @@ async def put_profile(connection: Connection, profile: Profile, origin: Origin, 
     )
     await connection.execute("SELECT pg_notify($1, $2)", DEVICES_CHANNEL, DEVICES_CHANGED)
     return True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProfileVersion:
+    """A profile as it was from a time on."""
+
+    profile: Profile
+    version: int
+    changed_at: dt.datetime
+    changed_by: str
+
+
+async def list_versions(connection: Connection, name: str, limit: int = 100) -> list[ProfileVersion]:
+    """Return the versions of a profile, the newest first, also of one that was deleted."""
+    rows = await connection.fetch(
+        """
+        SELECT definition, version, changed_at, changed_by FROM alatau.profile_version
+        WHERE name = $1 ORDER BY version DESC LIMIT $2
+        """,
+        name,
+        limit,
+    )
+    return [
+        ProfileVersion(
+            msgspec.convert(row["definition"], Profile), row["version"], row["changed_at"], row["changed_by"]
+        )
+        for row in rows
+    ]
 
 
 async def put_builtin_profiles(connection: Connection, profiles: Sequence[Profile]) -> int:

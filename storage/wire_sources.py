@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sensors.errors import AlatauError
+from sensors.errors import AlatauError, did_you_mean
 from sensors.profiles import Profile
 from sensors.times import from_microseconds
 from storage.devices import DEVICES_CHANGED, DEVICES_CHANNEL
@@ -23,6 +23,10 @@ _MOST_FIELDS, _MOST_TOPICS = 100, 8
 
 class SourceError(AlatauError):
     """A source can't be claimed so."""
+
+
+class HeldError(SourceError):
+    """A source is another device's."""
 
 
 class ClaimedMeanwhileError(AlatauError):
@@ -179,21 +183,28 @@ async def find_source(connection: Connection, wire_format: str, name: str) -> So
 async def claim_source(
     connection: Connection, wire_format: str, name: str, device: str, profile: str | None
 ) -> None:
-    """Make a source a device's, seen or not yet; announce it. In a transaction. Raises SourceError."""
+    """Make a source a device's, seen or not yet, and have what was kept of it read again; announce it.
+
+    In a transaction. Raises SourceError, HeldError where it is another device's.
+    """
     number = await connection.fetchval("SELECT device_id FROM alatau.device WHERE id = $1", device)
     if number is None:
         raise SourceError(
-            f"no device {device!r} is registered; run: alatau device add {device} --kind … --district …"
+            f'no device "{device[:80]}" is registered; register it first (alatau device add), or claim for another'
         )
     known = await connection.fetchrow("SELECT definition FROM alatau.profile WHERE name = $1", profile)
     if profile is not None and known is None:
-        raise SourceError(f"no profile {profile!r} is known; alatau profile list shows them")
+        raise SourceError(
+            f'no profile "{profile[:80]}" is known; {did_you_mean(profile, await _profiles(connection))}'
+        )
     if known is not None:
         await _check_fits(connection, msgspec.convert(known["definition"], Profile), wire_format, device)
     holder = await connection.fetchval(
         """
         INSERT INTO alatau.source AS old (format, name, device_id, profile) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (format, name) DO UPDATE SET device_id = $3, profile = $4, changed_at = now()
+        ON CONFLICT (format, name) DO UPDATE
+        SET device_id = $3, profile = $4, changed_at = clock_timestamp(),
+            kept_after = CASE WHEN old.topics <> '{}' THEN 0 END
         WHERE old.device_id IS NULL OR old.device_id = $3
         RETURNING device_id
         """,
@@ -203,10 +214,12 @@ async def claim_source(
         profile,
     )
     if holder is None:
-        raise SourceError(
-            f"{wire_format} {name} is another device's; release it first: alatau source release"
-        )
+        raise HeldError(f"{wire_format} {name} is another device's; release it first")
     await connection.execute("SELECT pg_notify($1, $2)", DEVICES_CHANNEL, DEVICES_CHANGED)
+
+
+async def _profiles(connection: Connection) -> list[str]:
+    return [row["name"] for row in await connection.fetch("SELECT name FROM alatau.profile")]
 
 
 async def _check_fits(connection: Connection, profile: Profile, wire_format: str, device: str) -> None:
@@ -225,7 +238,7 @@ async def release_source(connection: Connection, wire_format: str, name: str) ->
     """Make a source nobody's; what it sends from then on is kept as unclaimed. Return whether it was somebody's."""
     status = await connection.execute(
         """
-        UPDATE alatau.source SET device_id = NULL, profile = NULL, changed_at = now()
+        UPDATE alatau.source SET device_id = NULL, profile = NULL, kept_after = NULL, changed_at = clock_timestamp()
         WHERE format = $1 AND name = $2 AND device_id IS NOT NULL
         """,
         wire_format,

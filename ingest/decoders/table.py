@@ -35,6 +35,8 @@ FORMATS: tuple[Format, ...] = (
     shelly.FORMAT,  # last: its topics begin with any level
 )
 
+NAMES: tuple[str, ...] = tuple(one.name for one in FORMATS)
+
 
 def match(pattern: str, topic: str) -> tuple[str, ...] | None:
     """Return what the wildcards of an MQTT filter match in a topic, None where it does not match.

@@ -147,11 +147,13 @@ ALTER DEFAULT PRIVILEGES IN SCHEMA rollup GRANT SELECT ON TABLES TO alatau_reade
 
 -- What speaks other formats: ingest notes who is seen, people claim it.
 GRANT SELECT ON alatau.profile, alatau.source TO alatau_ingest, alatau_api, alatau_reader;
-GRANT INSERT, DELETE, UPDATE (last_seen, messages, fields, topics) ON alatau.source TO alatau_ingest;
+GRANT INSERT, DELETE, UPDATE (last_seen, messages, fields, topics, kept_after) ON alatau.source TO alatau_ingest;
+-- What was kept of a source that somebody has claimed since is read again.
+GRANT UPDATE (replayed_at, replay_verdict) ON alatau.dead_letter TO alatau_ingest;
 GRANT SELECT, INSERT, UPDATE, DELETE ON alatau.lesson TO alatau_ingest;
 GRANT SELECT ON alatau.profile_version TO alatau_api;
 GRANT INSERT, UPDATE, DELETE ON alatau.profile TO alatau_api;
 GRANT INSERT ON alatau.profile_version TO alatau_api;
-GRANT INSERT, UPDATE (device_id, profile, changed_at) ON alatau.source TO alatau_api;
+GRANT INSERT, UPDATE (device_id, profile, kept_after, changed_at) ON alatau.source TO alatau_api;
 GRANT SELECT ON alatau.source, alatau.profile TO alatau_scoped;
 SELECT alatau.protect('alatau.source', 'EXISTS (SELECT FROM alatau.device d WHERE d.device_id = source.device_id)');

@@ -108,6 +108,7 @@ def _profile(**changes: object) -> Profile:
     ("changes", "said"),
     [
         ({"name": "A b"}, "is no name of a profile"),
+        ({"format": "senlm"}, 'did you mean "senml"'),
         ({"kind": "wether"}, 'did you mean "weather"'),
         ({"fields": ()}, "map between 1 and"),
         ({"fields": (Field("t", "temperatur"),)}, 'did you mean "temperature"'),
@@ -124,7 +125,7 @@ def test_a_wrong_profile_is_refused_with_what_would_be_right(
     catalogue: Catalogue, changes: dict[str, object], said: str
 ) -> None:
     with pytest.raises(ProfileError, match=said):
-        check_profile(_profile(**changes), catalogue)
+        check_profile(_profile(**changes), catalogue, ["senml", "tasmota"])
 
 
 def test_a_file_with_an_unknown_member_names_the_nearest() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 from mqtt5 import PublishPacket
 
@@ -14,6 +16,7 @@ from ingest.commit import Committer
 from ingest.decoders.table import FORMATS
 from ingest.directory import Directory
 from ingest.intake import Cut
+from ingest.kept import KeptReplay, store_kept
 from ingest.metrics import IngestMetrics
 from ingest.replay import Replay
 from ingest.routes import Routes
@@ -22,9 +25,12 @@ from sensors.checks import Reason
 from sensors.kinds import DeviceSpec
 from sensors.times import SECOND
 from sensors.topics import Topics
+from storage.database import connect
 from storage.dead_letters import letters_of_topics
 from storage.devices import register_devices
+from storage.kept import KEPT_TURN, count_kept, note_kept, sources_with_kept
 from storage.lessons import load_lessons
+from storage.turns import take_turn
 from storage.wire_sources import claim_source, find_source, release_source
 from tests.ingest.conftest import Rig
 
@@ -58,9 +64,10 @@ class Worker:
         }
         return self.topic, json.dumps(said).encode()
 
-    async def claim(self) -> None:
-        async with self.rig.connection.transaction():
-            await claim_source(self.rig.connection, "chirpstack", self.eui, self.device, None)
+    async def claim(self, connection: asyncpg.Connection | None = None) -> None:
+        connection = connection or self.rig.connection
+        async with connection.transaction():
+            await claim_source(connection, "chirpstack", self.eui, self.device, None)
 
     async def temperatures(self) -> list[float]:
         rows = await self.rig.connection.fetch(
@@ -76,6 +83,7 @@ class Worker:
 
 @pytest.fixture
 async def worker(rig: Rig) -> AsyncIterator[Worker]:
+    await rig.connection.execute("UPDATE alatau.source SET kept_after = NULL")  # of other tests
     worker = Worker(rig)
     await register_devices(rig.connection, [DeviceSpec(worker.device, "weather", "gate")], rig.catalogue)
     await worker.directory.refresh()
@@ -145,3 +153,69 @@ async def test_a_name_that_the_database_refuses_becomes_a_letter(rig: Rig, worke
         "SELECT reason FROM alatau.dead_letter WHERE topic = $1 ORDER BY received_at", worker.topic
     )
     assert [letter["reason"] for letter in letters] == [Reason.REFUSED_BY_DATABASE, Reason.UNCLAIMED]
+
+
+async def test_a_worker_reads_again_what_was_kept_once_the_api_s_role_has_claimed_it(
+    rig: Rig, worker: Worker
+) -> None:
+    await worker.committer.commit(worker.cut(worker.uplink(1), worker.uplink(2, 1)))
+    kept = KeptReplay(rig.database.ingest_url, Topics())
+    directory = Directory(rig.database.ingest_url, worker.routes, kept.wake)
+    await directory.refresh()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(part.run(), name="test.kept") for part in (kept, directory)]
+        api = await connect(rig.database.api_url, application="test")
+        await worker.claim(api)
+        await rig.until_sql("SELECT kept_after IS NULL FROM alatau.source WHERE name = $1", worker.eui)
+        for task in tasks:
+            task.cancel()
+    await api.close()
+    assert await worker.temperatures() == [1, 2]
+
+
+@pytest.fixture
+async def by_ingest(rig: Rig) -> AsyncIterator[asyncpg.Connection]:
+    connection = await connect(rig.database.ingest_url, application="test")
+    assert await take_turn(connection, KEPT_TURN)
+    yield connection
+    await connection.close()
+
+
+async def test_what_was_kept_is_read_in_pages_and_what_the_database_refuses_holds_up_nothing(
+    rig: Rig, worker: Worker, by_ingest: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.kept._PAGE", 2)
+    uplinks = [worker.uplink(celsius, second) for second, celsius in enumerate([1, 13, 2, 3, 4])]
+    await worker.committer.commit(worker.cut(*uplinks))
+    await rig.connection.execute(
+        """
+        CREATE FUNCTION public.superstitious() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN IF new.temperature = 13 THEN RAISE 'unlucky'; END IF; RETURN new; END $$;
+        CREATE TRIGGER unlucky BEFORE INSERT ON reading.weather FOR EACH ROW EXECUTE FUNCTION public.superstitious()
+        """
+    )
+    await worker.claim()
+    assert await count_kept(rig.connection, "chirpstack", worker.eui) == 5
+    read: list[int] = []
+    try:
+        assert await store_kept(by_ingest, Topics(), read.append) == 4
+    finally:
+        await rig.connection.execute("DROP FUNCTION public.superstitious() CASCADE")
+    assert await worker.temperatures() == [1, 2, 3, 4]
+    assert read == [2, 4, 5, 5]
+    (left,) = await letters_of_topics(rig.connection, [worker.topic])
+    assert "unlucky" in (left.replay_verdict or "")
+
+
+async def test_a_claim_anew_has_what_is_left_read_from_its_beginning(
+    rig: Rig, worker: Worker, by_ingest: asyncpg.Connection
+) -> None:
+    await worker.committer.commit(worker.cut(worker.uplink(1)))
+    await worker.claim()
+    (before,) = await sources_with_kept(by_ingest)
+    await worker.claim()
+    assert not await note_kept(by_ingest, before, None), "it was read by the claim before"
+    (now,) = await sources_with_kept(by_ingest)
+    assert (now.name, now.after) == (worker.eui, 0)
+    assert await store_kept(by_ingest, Topics()) == 1
+    assert not await sources_with_kept(by_ingest)
