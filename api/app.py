@@ -25,6 +25,7 @@ from api import (
     city,
     corrections,
     dead_letters,
+    decode,
     deliveries,
     description,
     destinations,
@@ -42,11 +43,13 @@ from api import (
     map_tiles,
     oidc,
     problems,
+    profiles,
     quality,
     readings,
     series,
     sessions,
     sign_in_page,
+    sources,
     state,
     top,
     ui,
@@ -67,7 +70,7 @@ from api.live_guard import LiveGuard
 from api.live_hub import Hub
 from api.live_reader import LiveReader
 from api.oidc_issuer import Issuer
-from api.options import ApiOptions, DeviceAccounts
+from api.options import ApiOptions, DeviceAccounts, MessageReader
 from api.password_work import PasswordWork
 from api.reconciliation import Dismissals, Reconciliation
 from api.services import Clock, Rates, Services
@@ -111,6 +114,9 @@ _ROLES: dict[ModuleType, tuple[Role, Role]] = {
     exports: (Role.ANALYST, Role.ANALYST),
     corrections: (Role.ANALYST, Role.OPERATOR),
     dead_letters: (Role.OPERATOR, Role.OPERATOR),
+    sources: (Role.ANALYST, Role.OPERATOR),
+    profiles: (Role.ANALYST, Role.ADMIN),
+    decode: (Role.ANALYST, Role.ANALYST),
     gaps: (Role.ANALYST, Role.OPERATOR),
     alerts: (Role.VIEWER, Role.OPERATOR),
     alert_rules: (Role.VIEWER, Role.ADMIN),
@@ -136,6 +142,7 @@ def create_app(
     options: ApiOptions,
     *,
     accounts: DeviceAccounts | None = None,
+    reader: MessageReader | None = None,
     registry: CollectorRegistry | None = None,
     clock: Clock = _utc_now,
     on_failure: Callable[[], None] = _go_on,
@@ -143,8 +150,8 @@ def create_app(
     """Return the application; its lifespan opens and closes the database. ``on_failure`` is called when a part of it
     has ended by an error: it can't do its work any more, and the process had better end.
 
-    Without ``accounts`` devices are neither registered nor changed. The database may be away: requests then are refused
-    with 503 until it is there.
+    Without ``accounts`` devices are neither registered nor changed, without a ``reader`` no messages read. The database
+    may be away: requests then are refused with 503 until it is there.
     """
     database = Database(options)
     metrics = ApiMetrics(registry or CollectorRegistry(), lambda: database.in_use, options.pool_size)
@@ -188,6 +195,7 @@ def create_app(
         ),
         auditor=Auditor(database),
         accounts=accounts,
+        reader=reader,
         exports=ExportRunner(options.exports, database, snapshot) if options.exports else None,
         issuer=Issuer(options.oidc, time.monotonic) if options.oidc else None,
         clock=clock,

@@ -15,7 +15,9 @@ from api.throttle import ThrottleOptions
 from broker.drift import Account, Drift
 from broker.refusals import Dismissal
 from broker.speech import Speech
+from sensors.catalogue import Catalogue
 from sensors.networks import Network
+from sensors.profiles import Profile
 from sensors.rates import Rate
 from sensors.topics import Topics
 from storage.sessions import Lifetimes
@@ -174,4 +176,42 @@ class DeviceAccounts(AbstractAsyncContextManager[Any], Protocol):
 
     async def repair(self, drift: Drift, /) -> int:
         """Mend of these deviations what can be while the broker runs; return how many those were."""
+        ...
+
+
+class Explained(Protocol):
+    """What messages say, and what becomes of them."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as ``api.decode.DecodedAnswer``."""
+        ...
+
+
+class MessageReader(Protocol):
+    """Reads messages as ingest does, and keeps nothing of them."""
+
+    @property
+    def formats(self) -> Sequence[str]:
+        """The names of the formats of other firmware that are understood."""
+        ...
+
+    def format_of(self, topic: str, /) -> str | None:
+        """Return the name of the format whose topic it is, also that of our own; None where it is of none."""
+        ...
+
+    def explain(
+        self,
+        messages: Sequence[tuple[str, bytes]],
+        /,
+        *,
+        received: float,
+        catalogue: Catalogue,
+        kind: str | None,
+        profile: Profile | None,
+    ) -> Explained:
+        """Return what messages, each a topic and a payload, say in their order, and what a device of a kind would
+        store. ``received`` is in Unix seconds. Raises AlatauError where that can't be said.
+
+        It keeps the processor busy for as long as ingest would be with the payloads; it may be called in a thread.
+        """
         ...

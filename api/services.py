@@ -14,7 +14,7 @@ from api.database import Database
 from api.export_runner import ExportRunner
 from api.keys import KeyCache, KeyTurns
 from api.oidc_issuer import Issuer
-from api.options import ApiOptions, DeviceAccounts
+from api.options import ApiOptions, DeviceAccounts, MessageReader
 from api.password_work import PasswordWork
 from api.snapshot import CatalogueWatch
 from api.throttle import Throttle
@@ -49,6 +49,7 @@ class Services:
     rates: Rates
     auditor: Auditor
     accounts: DeviceAccounts | None
+    reader: MessageReader | None
     exports: ExportRunner | None
     issuer: Issuer | None
     clock: Clock

@@ -20,6 +20,7 @@ from cli.process import collect_seldom, configure_logs, configure_metrics
 from cli.settings import Settings, load_settings
 from cli.speeches import SPEECHES
 from cli.transport import Transport
+from ingest.explaining import Explainer
 from sensors.topics import Topics
 from storage.database import API_ROLE
 
@@ -59,7 +60,10 @@ def api() -> None:
     )
     # Who supervises it starts it again.
     app = create_app(
-        options, accounts=broker_admin(settings), on_failure=lambda: signal.raise_signal(signal.SIGTERM)
+        options,
+        accounts=broker_admin(settings),
+        reader=Explainer(options.topics),
+        on_failure=lambda: signal.raise_signal(signal.SIGTERM),
     )
     collect_seldom()
     give_way(settings.api_niceness)

@@ -15,7 +15,7 @@ from rich.table import Table
 from cli.console import answers
 from cli.settings import load_settings
 from ingest.decoders.table import NAMES
-from ingest.explaining import Explained, Explainer, Explanation, Told, written_time
+from ingest.explaining import Explained, Explainer, Explanation, written_time
 from sensors.catalogue import Catalogue, build_catalogue, builtin_file, read_city_file
 from sensors.errors import AlatauError, did_you_mean
 from sensors.kinds import Kind
@@ -93,11 +93,11 @@ def _profile(catalogue: Catalogue, name: str) -> Profile:
     return found[0]
 
 
-def _read(messages: Sequence[str]) -> Iterator[Told]:
+def _read(messages: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     if len(messages) % 2:
         raise AlatauError("give a topic and a file, one after the other: alatau decode senml/air-7 pack.json")
     for topic, name in zip(messages[::2], messages[1::2], strict=True):
-        yield Told(topic, _payload(pathlib.Path(name)))
+        yield topic, _payload(pathlib.Path(name))
 
 
 def _payload(file: pathlib.Path) -> bytes:

@@ -6,14 +6,14 @@ import dataclasses
 import math
 import zoneinfo
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from mqtt5 import PublishPacket
 
 from ingest.decode import Fault, Row, take_apart
 from ingest.decoders.parsed import Incoming, Parsed, Reading
-from ingest.decoders.table import FORMATS, format_of
+from ingest.decoders.table import FORMATS, NAMES, format_of
 from ingest.mapping import Compiled
 from ingest.routes import Route
 from ingest.rows import KindRows, RowCheck
@@ -30,13 +30,6 @@ _NATIVE = "native"
 
 class ExplainError(AlatauError):
     """Nothing can be said of these messages: names what would be right."""
-
-
-class Told(NamedTuple):
-    """A message as it would come."""
-
-    topic: str
-    payload: bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,7 +105,12 @@ class Explainer:
         self._topics = topics
         self._window = window or TimeWindow()
 
-    def format_of(self, topic: str) -> str | None:
+    @property
+    def formats(self) -> Sequence[str]:
+        """The names of other formats."""
+        return NAMES
+
+    def format_of(self, topic: str, /) -> str | None:
         """Return the name of the format whose topic it is, ``native`` of our own."""
         if self._topics.device_of(topic, Channel.TELEMETRY) is not None:
             return _NATIVE
@@ -121,32 +119,37 @@ class Explainer:
 
     def explain(
         self,
-        messages: Sequence[Told],
+        messages: Sequence[tuple[str, bytes]],
+        /,
         *,
         received: float,
         catalogue: Catalogue,
         kind: str | None = None,
         profile: Profile | None = None,
     ) -> Explanation:
-        """Return what messages say, one after the other, and what a device of a kind would store of them.
+        """Return what messages, each a topic and a payload, say in their order, and what a device would store.
 
-        ``received`` is in Unix seconds; a profile has a kind of its own. Raises ExplainError.
+        ``received`` is in Unix seconds; a profile has a kind of its own. Raises ExplainError, ProfileError.
         """
         described = _kind_of(catalogue, kind, profile)
         explanation = Explanation(described, profile)
         compiled = None if described is None else Compiled(described, profile)
         zone = zoneinfo.ZoneInfo(catalogue.city.timezone)
         memories: dict[str, Any] = {}
-        for message in messages:
-            if self.format_of(message.topic) == _NATIVE:
-                self._take_native(message, explanation, received)
+        for topic, payload in messages:
+            if self.format_of(topic) == _NATIVE:
+                self._take_native(topic, payload, explanation, received)
                 continue
-            owner = format_of(message.topic)
+            owner = format_of(topic)
             if owner is None:
-                raise ExplainError(_no_format(message.topic, self._topics))
+                raise ExplainError(_no_format(topic, self._topics))
             one, levels = owner
+            if profile is not None and profile.format != one.name:
+                raise ProfileError(
+                    f"profile {profile.name} is of {profile.format}, {topic[:200]} of {one.name}"
+                )
             memory = memories.setdefault(one.name, one.memory())
-            parsed = one.decode(Incoming(message.topic, levels, message.payload, received, zone=zone), memory)
+            parsed = one.decode(Incoming(topic, levels, payload, received, zone=zone), memory)
             _note_format(explanation, one.title)
             explanation.parsed.append(parsed)
             for reading in parsed.readings:
@@ -158,20 +161,16 @@ class Explainer:
                 explanation.readings.append(Explained(reading, stored))
         return explanation
 
-    def _take_native(self, message: Told, explanation: Explanation, received: float) -> None:
+    def _take_native(self, topic: str, payload: bytes, explanation: Explanation, received: float) -> None:
         kind = explanation.kind
         if kind is None:
-            raise ExplainError(
-                f"{message.topic} is of a device, whose kind says what it measures; give the kind"
-            )
+            raise ExplainError(f"{topic} is of a device, whose kind says what it measures; give the kind")
         if explanation.profile is not None:
-            raise ExplainError(
-                f"{message.topic} is of the native format, which needs no profile; leave it out"
-            )
+            raise ExplainError(f"{topic} is of the native format, which needs no profile; leave it out")
         _note_format(explanation, "Alatau's own format")
-        decoded = take_apart(message.payload, kind)
+        decoded = take_apart(payload, kind)
         explanation.faults += decoded.faults
-        source = self._topics.device_of(message.topic, Channel.TELEMETRY) or ""
+        source = self._topics.device_of(topic, Channel.TELEMETRY) or ""
         for row in decoded.rows:
             values = _present(kind, row)
             reading = Reading(source, _seconds(row[0]), values, {name: _unit(kind, name) for name in values})

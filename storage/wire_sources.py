@@ -55,7 +55,8 @@ class Seen:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Source:
-    """A source as it is kept; ``messages`` are those that came before it was claimed."""
+    """A source as it is kept. ``messages`` came before it was claimed, and ``fields`` is what they said last: each a
+    value, and its unit or None. ``has_kept``: some of them wait to be read again."""
 
     format: str
     name: str
@@ -66,6 +67,7 @@ class Source:
     messages: int
     fields: dict[str, Any]
     topics: list[str]
+    has_kept: bool
 
 
 async def load_bindings(connection: Connection) -> Bindings:
@@ -96,6 +98,24 @@ async def load_bindings(connection: Connection) -> Bindings:
 def default_profile(wire_format: str, kind: str) -> str:
     """Return the name of the profile of a kind's devices that speak a format, where nothing else is said."""
     return f"{wire_format}-{kind}"
+
+
+async def profile_for(
+    connection: Connection, wire_format: str, kind: str, device: str | None
+) -> Profile | None:
+    """Return the profile by which a device's messages of a format are read where nobody names one: that of its first
+    source, else the kind's; None where there is neither."""
+    definition = await connection.fetchval(
+        """
+        SELECT definition FROM alatau.profile WHERE name = coalesce(
+            (SELECT s.profile FROM alatau.source s JOIN alatau.device d USING (device_id)
+             WHERE s.format = $1 AND d.id = $2 ORDER BY s.name LIMIT 1), $3)
+        """,
+        wire_format,
+        device,
+        default_profile(wire_format, kind),
+    )
+    return None if definition is None else msgspec.convert(definition, Profile)
 
 
 async def note_seen(connection: Connection, seen: Sequence[Seen]) -> None:
@@ -145,7 +165,8 @@ async def note_seen(connection: Connection, seen: Sequence[Seen]) -> None:
 
 
 _SELECT = """
-    SELECT s.format, s.name, d.id AS device, s.profile, s.first_seen, s.last_seen, s.messages, s.fields, s.topics
+    SELECT s.format, s.name, d.id AS device, s.profile, s.first_seen, s.last_seen, s.messages, s.fields, s.topics,
+           s.kept_after IS NOT NULL AS has_kept
     FROM alatau.source s LEFT JOIN alatau.device d USING (device_id)
 """
 

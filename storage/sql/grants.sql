@@ -155,5 +155,5 @@ GRANT SELECT ON alatau.profile_version TO alatau_api;
 GRANT INSERT, UPDATE, DELETE ON alatau.profile TO alatau_api;
 GRANT INSERT ON alatau.profile_version TO alatau_api;
 GRANT INSERT, UPDATE (device_id, profile, kept_after, changed_at) ON alatau.source TO alatau_api;
-GRANT SELECT ON alatau.source, alatau.profile TO alatau_scoped;
+GRANT SELECT ON alatau.source, alatau.profile, alatau.profile_version TO alatau_scoped;
 SELECT alatau.protect('alatau.source', 'EXISTS (SELECT FROM alatau.device d WHERE d.device_id = source.device_id)');

@@ -20,9 +20,11 @@ from api.oidc_options import OidcOptions, read_rules
 from api.options import DeviceAccounts, LiveOptions
 from api.serving import ConnectionLimits, serving
 from cli.local import LocalStack
+from ingest.explaining import Explainer
 from sensors.catalogue import Catalogue
 from sensors.kinds import DeviceSpec
 from sensors.rates import Rate
+from sensors.topics import Topics
 from stack.ports import free_port
 from storage.api_keys import Role, generate_key, store_key
 from storage.database import connect
@@ -33,6 +35,7 @@ from tests.api.people import Clock, Place, Places, add_person, sign_in_options
 from tests.cities import City, open_city
 from tests.conftest import Database
 
+READER = Explainer(Topics())
 Served = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
 
 DEVICES = (
@@ -103,7 +106,7 @@ def options(city: City) -> ApiOptions:
 @pytest.fixture(scope="module")
 async def client(options: ApiOptions, key: str) -> AsyncIterator[httpx2.AsyncClient]:
     """A client with a key, at noon of 2026-01-15 UTC."""
-    async with serve(create_app(options, clock=lambda: NOW), key) as client:
+    async with serve(create_app(options, reader=READER, clock=lambda: NOW), key) as client:
         yield client
 
 
@@ -115,7 +118,8 @@ def application(options: ApiOptions, key: str) -> Served:
     def start(
         *, key: str | None = valid, accounts: DeviceAccounts | None = None, **changes: Any
     ) -> AbstractAsyncContextManager[httpx2.AsyncClient]:
-        app = create_app(dataclasses.replace(options, **changes), accounts=accounts, clock=lambda: NOW)
+        changed = dataclasses.replace(options, **changes)
+        app = create_app(changed, accounts=accounts, reader=READER, clock=lambda: NOW)
         return serve(app, key)
 
     return start

@@ -26,9 +26,10 @@ from storage.device_status import Heard, record_statuses
 from storage.devices import Credential
 from storage.refresh import move_bound, refresh
 from storage.sequences import Numbers, enter_numbers
+from storage.wire_sources import Seen, claim_source, note_seen
 from tests.alerts.making import of_device, passed
 from tests.api.answers import NOW
-from tests.api.conftest import DEVICES, serve
+from tests.api.conftest import DEVICES, READER, serve
 from tests.api.test_devices import Accounts
 from tests.cities import City
 
@@ -71,7 +72,7 @@ async def fill(city: City, options: ApiOptions, exports: pathlib.Path) -> AsyncI
     letters = await _one_of_each(city)
     jobs = ExportOptions(exports, poll_seconds=0.05)
     application = create_app(
-        dataclasses.replace(options, exports=jobs), accounts=Accounts(), clock=lambda: NOW
+        dataclasses.replace(options, exports=jobs), accounts=Accounts(), reader=READER, clock=lambda: NOW
     )
     async with serve(application, None) as client:
         yield Filled(city, application, client, keys, letters)
@@ -105,6 +106,11 @@ async def _one_of_each(city: City) -> dict[str, int]:
         await add_window(
             city.owner, *window, device=device.id, district=None, kind=None, reason="test", created_by="test"
         )
+        async with city.owner.transaction():
+            await claim_source(city.owner, "chirpstack", f"eui-of-{device.id}", device.id, None)
+    seen = Seen("chirpstack", "eui-of-nobody", now, 1, {"of-nobody": (1.0, None)}, ["no/device"])
+    async with city.owner.transaction():
+        await note_seen(city.owner, [seen])
     found = [of_device(d.id, d.kind, d.district, METRIC[d.kind]) for d in DEVICES]
     await passed(city.owner, found)
     await insert_letters(city.ingest, [DeadLetter(now, "no/device", b"{}", Reason.NO_METRICS, "empty")])

@@ -47,7 +47,7 @@ from storage.sequences import Numbers, enter_numbers
 from storage.series_query import Aggregate
 from tests.alerts.making import of_device, passed
 from tests.api.answers import NOW, problem
-from tests.api.conftest import listen, serve
+from tests.api.conftest import READER, listen, serve
 from tests.api.people import add_person, sign_in_options
 from tests.api.test_devices import Accounts
 from tests.cities import City
@@ -158,13 +158,15 @@ async def known(city: City) -> City:
 
 @pytest.fixture(scope="module")
 async def client(known: City, options: ApiOptions, key: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with serve(create_app(options, accounts=Accounts(), clock=lambda: NOW), key) as client:
+    async with serve(
+        create_app(options, accounts=Accounts(), reader=READER, clock=lambda: NOW), key
+    ) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 async def url(known: City, options: ApiOptions) -> AsyncIterator[str]:
-    async with listen(create_app(options, accounts=Accounts(), clock=lambda: NOW)) as url:
+    async with listen(create_app(options, accounts=Accounts(), reader=READER, clock=lambda: NOW)) as url:
         yield url
 
 

@@ -29,6 +29,8 @@ NEEDED = {
     },
     Role.ANALYST: {
         *("GET /readings", "GET /corrections", "GET /gaps", "GET /exports", "POST /exports"),
+        *("GET /sources", "GET /profiles", "GET /profiles/{name}", "GET /profiles/{name}/versions"),
+        "POST /decode",
         *("GET /exports/{number}", "DELETE /exports/{number}", "GET /exports/{number}/file"),
     },
     Role.OPERATOR: {
@@ -37,10 +39,12 @@ NEEDED = {
         *(f"POST /devices/{{device}}/{change}" for change in ("disable", "enable", "secret")),
         "POST /alerts/{number}/acknowledge",
         *("POST /maintenance-windows", "DELETE /maintenance-windows/{number}"),
+        *("POST /sources/claim", "POST /sources/release"),
         *("POST /corrections", "GET /dead-letters", "GET /dead-letters/{number}"),
     },
     Role.ADMIN: {
         *("POST /rules", "PUT /rules/{name}", "DELETE /rules/{name}"),
+        *("PUT /profiles/{name}", "DELETE /profiles/{name}"),
         *("GET /keys", "POST /keys", "DELETE /keys/{prefix}", "GET /audit"),
         *("GET /users", "POST /users", "DELETE /users/{name}"),
         *("GET /gateways", "POST /gateways", "DELETE /gateways/{gateway}"),

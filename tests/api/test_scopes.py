@@ -66,6 +66,8 @@ OTHERS: list[tuple[str, dict[str, str]]] = [
     ("stream", {}),  # which is told nothing here: tests/api/test_stream.py
     ("state", {}),
     ("state/devices", {}),
+    ("sources", {}),
+    ("profiles", {}),
 ]
 OF_A_DEVICE = ("latest", "readings", "quality", "dead-letters", "gaps", "corrections")
 OF_A_METRIC = ("series", "top", "heatmap")
@@ -165,7 +167,7 @@ async def test_the_questions_are_about_every_path_that_is_read(filled: Filled) -
     }
     of_oneself = {"/api/v1/session"}
     read = {path for path, methods in described.items() if "get" in methods and path.startswith("/api/v1/")}
-    of_no_device = {"/api/v1/broker/ca.pem"}
+    of_no_device = {"/api/v1/broker/ca.pem", "/api/v1/profiles/{name}", "/api/v1/profiles/{name}/versions"}
     assert read == asked | by_number | of_admins | of_oneself | of_no_device
 
 
@@ -223,6 +225,8 @@ async def _post(filled: Filled, who: str, path: str, **body: Any) -> httpx2.Resp
         ("devices", {"id": "new-2", "kind": "weather", "district": "gate"}),
         ("batches", {"name": "b", "kind": "noise", "district": "golden", "count": 1, "lifetime": "P1D"}),
         ("batches", {"name": "b", "kind": "weather", "district": "gate", "count": 1, "lifetime": "P1D"}),
+        ("sources/claim", {"format": "chirpstack", "source": "eui-of-nobody", "device": "air-1"}),
+        ("sources/release", {"format": "chirpstack", "source": "eui-of-air-1"}),
         ("exports", {"kind": "weather", "format": "csv.gz", **RANGE}),
         ("exports", {"kind": "air_quality", "district": ["golden"], "format": "csv.gz", **RANGE}),
     ],
@@ -255,6 +259,22 @@ async def test_readings_outside_are_not_corrected(filled: Filled, name: str) -> 
             filled, name, "corrections", device=device, action="delete", why="mischief", **RANGE
         )
         problem(answer, 422, "invalid-parameter")
+
+
+async def test_sources_are_those_of_the_part_s_devices_and_nobody_s_are_the_whole_city_s(
+    filled: Filled,
+) -> None:
+    sources = {one["source"] for one in (await filled.ask("all", "sources")).json()["sources"]}
+    assert sources == {"eui-of-nobody", *(f"eui-of-{device.id}" for device in DEVICES)}
+    for name, seen in SEEN.items():
+        found = (await filled.ask(name, "sources")).json()["sources"]
+        assert {one["source"] for one in found} == {f"eui-of-{device}" for device in seen}
+        assert (await filled.ask(name, "sources", claimed="false")).json()["sources"] == []
+        for device in HIDDEN[name]:
+            answer = await _post(filled, name, "decode", topic="senml/x", payload="[]", device=device)
+            problem(answer, 422, "invalid-parameter")
+        versions = await filled.ask(name, "profiles/milesight-am300/versions")
+        assert len(versions.json()["versions"]) == 1
 
 
 async def test_an_export_holds_the_part(filled: Filled) -> None:

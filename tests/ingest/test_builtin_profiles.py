@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ingest.decoders.table import NAMES
-from ingest.explaining import Explainer, Told
+from ingest.explaining import Explainer
 from sensors.catalogue import Catalogue
 from sensors.profiles import Profile, builtin_profiles, check_profile
 from sensors.times import SECOND, parse_timestamp
@@ -24,10 +24,10 @@ RECEIVED = "2026-01-01T00:00:00Z"
 EUI = "24e124aa00000007"
 
 
-def messages(said: dict[str, Any], profile: Profile) -> list[Told]:
+def messages(said: dict[str, Any], profile: Profile) -> list[tuple[str, bytes]]:
     """Return what the model publishes: its codec's object, in its server's message, or as it is."""
     if "object" not in said:
-        return [Told(said["topic"], said["payload"].strip().encode())]
+        return [(said["topic"], said["payload"].strip().encode())]
     decoded = json.loads(said["object"])
     if profile.format == "chirpstack":
         content: dict[str, Any] = {
@@ -36,10 +36,10 @@ def messages(said: dict[str, Any], profile: Profile) -> list[Told]:
             "fPort": 2,
             "object": decoded,
         }
-        return [Told(f"application/1/device/{EUI}/event/up", json.dumps(content).encode())]
+        return [(f"application/1/device/{EUI}/event/up", json.dumps(content).encode())]
     uplink = {"f_port": 2, "decoded_payload": decoded, "received_at": RECEIVED}
     content = {"end_device_ids": {"device_id": "a-7", "dev_eui": EUI}, "uplink_message": uplink}
-    return [Told("v3/city/devices/a-7/up", json.dumps(content).encode())]
+    return [("v3/city/devices/a-7/up", json.dumps(content).encode())]
 
 
 @pytest.mark.parametrize("profile", builtin_profiles(), ids=lambda profile: profile.name)
