@@ -27,7 +27,7 @@ EUI = "24e124aa00000007"
 def messages(said: dict[str, Any], profile: Profile) -> list[tuple[str, bytes]]:
     """Return what the model publishes: its codec's object, in its server's message, or as it is."""
     if "object" not in said:
-        return [(said["topic"], said["payload"].strip().encode())]
+        return [(said["topic"], payload.strip().encode()) for payload in said["payloads"]]
     decoded = json.loads(said["object"])
     if profile.format == "chirpstack":
         content: dict[str, Any] = {
