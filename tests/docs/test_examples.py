@@ -33,6 +33,7 @@ from cli.main import command_line
 from cli.status import status_server
 from cli.transport import Transport
 from ingest.decode import take_apart
+from ingest.explaining import Explainer
 from ingest.options import IngestOptions
 from ingest.service import Ingest
 from ingest.session import SessionOptions
@@ -247,7 +248,7 @@ async def api(
         exports=exports,
         claims=ClaimOptions(city.stack.mqtt_url, Service.CLAIMS, city.stack.secrets.services[Service.CLAIMS]),
     )
-    app = create_app(options, accounts=city.stack.admin)
+    app = create_app(options, accounts=city.stack.admin, reader=Explainer(options.topics))
     async with (
         app.router.lifespan_context(app),
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://api") as client,
