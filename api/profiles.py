@@ -30,6 +30,7 @@ from storage.profiles import (
     StoredProfile,
     delete_profile,
     find_profile,
+    hold_profile,
     list_profiles,
     list_versions,
     put_profile,
@@ -205,6 +206,7 @@ async def delete_one_profile(
     """Delete a profile that no source names; its versions stay."""
     _require_whole(request, api, caller)
     async with api.database.connection() as connection, connection.transaction():
+        await hold_profile(connection, name)
         stored = await require_profile(connection, name)
         if stored.origin is Origin.BUILTIN:
             raise ProblemError(

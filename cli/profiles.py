@@ -27,6 +27,7 @@ from storage.profiles import (
     StoredProfile,
     delete_profile,
     find_profile,
+    hold_profile,
     list_profiles,
     list_versions,
     put_profile,
@@ -151,6 +152,7 @@ def remove(name: Name) -> None:
 
     async def run(settings: Settings) -> None:
         async with owner_connection(settings) as connection, connection.transaction():
+            await hold_profile(connection, name)
             stored = await _find(connection, name)
             if stored.origin is Origin.BUILTIN:
                 raise ProfileError(

@@ -67,7 +67,8 @@ async def put_profile(connection: Connection, profile: Profile, origin: Origin, 
         INSERT INTO alatau.profile AS old (name, definition, origin, changed_by, version)
         SELECT $1, $2, $3, $4, coalesce(max(version), 0) + 1 FROM alatau.profile_version WHERE name = $1
         ON CONFLICT (name) DO UPDATE
-        SET definition = $2, origin = $3, changed_by = $4, changed_at = now(), version = excluded.version
+        SET definition = $2, origin = $3, changed_by = $4, changed_at = now(),
+            version = greatest(old.version + 1, excluded.version)
         WHERE old.definition IS DISTINCT FROM $2
         RETURNING version, changed_at
         """,
@@ -129,6 +130,11 @@ async def put_builtin_profiles(connection: Connection, profiles: Sequence[Profil
         if (stored := known.get(profile.name)) is None or stored.origin is Origin.BUILTIN:
             count += await put_profile(connection, profile, Origin.BUILTIN, "alatau")
     return count
+
+
+async def hold_profile(connection: Connection, name: str) -> None:
+    """Have who claims a source with a profile wait for the end of this transaction, which may delete it."""
+    await connection.execute("SELECT FROM alatau.profile WHERE name = $1 FOR UPDATE", name)
 
 
 async def delete_profile(connection: Connection, name: str) -> bool:

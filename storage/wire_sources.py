@@ -213,7 +213,9 @@ async def claim_source(
         raise SourceError(
             f'no device "{device[:80]}" is registered; register it first (alatau device add), or claim for another'
         )
-    known = await connection.fetchrow("SELECT definition FROM alatau.profile WHERE name = $1", profile)
+    known = await connection.fetchrow(
+        "SELECT definition FROM alatau.profile WHERE name = $1 FOR KEY SHARE", profile
+    )
     if profile is not None and known is None:
         raise SourceError(
             f'no profile "{profile[:80]}" is known; {did_you_mean(profile, await _profiles(connection))}'

@@ -121,7 +121,7 @@ async def test_what_can_not_be_claimed_is_said(
 async def test_a_profile_is_put_changed_used_and_deleted_and_keeps_its_versions(
     client: httpx2.AsyncClient, city: City
 ) -> None:
-    path = "/api/v1/profiles/mine"
+    path = "/api/v1/profiles/ours"
     put = (await client.put(path, json=MINE)).json()
     assert (put["version"], put["origin"], put["sources"]) == (1, "api", 0)
     assert put["map"] == [
@@ -130,17 +130,17 @@ async def test_a_profile_is_put_changed_used_and_deleted_and_keeps_its_versions(
     assert (await client.put(path, json=MINE)).json()["version"] == 1
     changed = {**MINE, "map": [{"field": "t", "metric": "temperature", "scale": 0.1}]}
     assert (await client.put(path, json=changed)).json()["version"] == 2
-    claim = {"format": "senml", "source": "s-1", "device": "weather-1", "profile": "mine"}
+    claim = {"format": "senml", "source": "s-1", "device": "weather-1", "profile": "ours"}
     assert (await post(client, "sources/claim", **claim)).status_code == 200
-    assert (await fetch(client, "profiles/mine"))["sources"] == 1
+    assert (await fetch(client, "profiles/ours"))["sources"] == 1
     in_use = problem(await client.delete(path), 409, "conflict")
-    assert "1 sources name the profile mine" in in_use["detail"]
+    assert "1 sources name the profile ours" in in_use["detail"]
     await post(client, "sources/release", format="senml", source="s-1")
     assert (await client.delete(path)).status_code == 204
     problem(await client.get(path), 404, "not-found")
-    versions = (await fetch(client, "profiles/mine/versions"))["versions"]
+    versions = (await fetch(client, "profiles/ours/versions"))["versions"]
     assert [(one["version"], one["map"][0]["scale"]) for one in versions] == [(2, 0.1), (1, 1.0)]
-    acts = await city.owner.fetch("SELECT action FROM alatau.audit WHERE subject = 'mine' ORDER BY audit_id")
+    acts = await city.owner.fetch("SELECT action FROM alatau.audit WHERE subject = 'ours' ORDER BY audit_id")
     assert [act["action"] for act in acts] == ["put profile", "put profile", "delete profile"]
 
 
