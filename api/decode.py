@@ -16,6 +16,7 @@ from api.access import Api
 from api.contract import BODY, PREFIX
 from api.devices import Text, require_device
 from api.members import ANSWER, KindName, Moment
+from api.options import MessageReader
 from api.parameters import require_devices
 from api.problems import ProblemError, ProblemType
 from api.profiles import require_profile
@@ -24,6 +25,9 @@ from api.services import Services
 from api.sources import reader_of
 from sensors.errors import AlatauError
 from sensors.profiles import Profile
+from sensors.topics import DEVICE_ID
+from storage.devices import Device, find_device
+from storage.kinds import Connection
 from storage.wire_sources import profile_for
 
 router = APIRouter(prefix=f"{PREFIX}/decode", tags=["decode"])
@@ -84,7 +88,11 @@ class DecodedMessage(SentMessage):
     model_config = ConfigDict(**BODY, json_schema_extra={"examples": [dict(_EXAMPLE)]})
 
     kind: Annotated[
-        Text | None, Field(description="Of the device that would send it.", examples=["air_quality"])
+        Text | None,
+        Field(
+            description="Of the device that would send it; if left out, of the one whose own topic it is.",
+            examples=["air_quality"],
+        ),
     ] = None
     device: Annotated[
         Text | None, Field(description="That would send it; its kind is known.", examples=["sample-air-1"])
@@ -176,7 +184,7 @@ async def post_message(body: DecodedMessage, api: Api) -> Response:
     """Tell what a message says, what would be stored of it, and what would not and why. Nothing is kept."""
     reader = reader_of(api)
     messages = [one.content() for one in (*body.before, body)]
-    kind, profile = await _read_by(body, api, reader.format_of(body.topic))
+    kind, profile = await _read_by(body, api, reader)
     received = api.clock().timestamp()
     try:
         # A large payload takes a while; others are answered meanwhile.
@@ -194,21 +202,29 @@ async def post_message(body: DecodedMessage, api: Api) -> Response:
 
 
 async def _read_by(
-    body: DecodedMessage, api: Services, wire_format: str | None
+    body: DecodedMessage, api: Services, reader: MessageReader
 ) -> tuple[str | None, Profile | None]:
     """Return the kind and the profile by which a message is read: as it says, or else as ingest would."""
-    kind = body.kind
+    wire_format = reader.format_of(body.topic)
     async with api.database.connection() as connection:
-        if body.device is not None:
-            await require_devices(connection, [body.device])
-            device = await require_device(connection, body.device)
-            if kind not in (None, device.kind):
-                raise ProblemError(
-                    ProblemType.INVALID_BODY, f"{device.id} is registered as {device.kind}; leave kind out"
-                )
-            kind = device.kind
+        device = await _device(body, reader.publisher_of(body.topic), connection)
+        if device is not None and body.kind not in (None, device.kind):
+            raise ProblemError(
+                ProblemType.INVALID_BODY, f"{device.id} is registered as {device.kind}; leave kind out"
+            )
+        kind = body.kind if device is None else device.kind
         if body.profile is not None:
             return kind, (await require_profile(connection, body.profile, ProblemType.INVALID_BODY)).profile
         if kind is None or wire_format is None:
             return kind, None
-        return kind, await profile_for(connection, wire_format, kind, body.device)
+        return kind, await profile_for(connection, wire_format, kind, device.id if device else None)
+
+
+async def _device(body: DecodedMessage, publisher: str | None, connection: Connection) -> Device | None:
+    """Return who would send it: as it says, or where it says neither that nor a kind, whose own topic it is."""
+    if body.device is not None:
+        await require_devices(connection, [body.device])
+        return await require_device(connection, body.device)
+    if publisher is None or body.kind is not None or body.profile is not None:
+        return None
+    return await find_device(connection, publisher) if DEVICE_ID.fullmatch(publisher) else None

@@ -199,6 +199,10 @@ class MessageReader(Protocol):
         """Return the name of the format whose topic it is, also that of our own; None where it is of none."""
         ...
 
+    def publisher_of(self, topic: str, /) -> str | None:
+        """Return the device whose own topic it is, registered or not; None where it is a gateway's."""
+        ...
+
     def explain(
         self,
         messages: Sequence[tuple[str, bytes]],

@@ -12,11 +12,12 @@ import numpy as np
 from mqtt5 import PublishPacket
 
 from ingest.decode import Fault, Row, take_apart
-from ingest.decoders.parsed import Incoming, Parsed, Reading
+from ingest.decoders.parsed import Parsed, Reading
 from ingest.decoders.table import FORMATS, NAMES, format_of
 from ingest.mapping import Compiled
 from ingest.routes import Route
 from ingest.rows import KindRows, RowCheck
+from ingest.wire import Wire
 from sensors.catalogue import Catalogue
 from sensors.checks import TimeWindow
 from sensors.errors import AlatauError, did_you_mean
@@ -117,6 +118,13 @@ class Explainer:
         found = format_of(topic)
         return None if found is None else found[0].name
 
+    def publisher_of(self, topic: str, /) -> str | None:
+        """Return the device whose own topic it is, registered or not; None where it is a gateway's."""
+        if (device := self._topics.device_of(topic, Channel.TELEMETRY)) is not None:
+            return device
+        owner = Wire(FORMATS).owner(topic)
+        return None if owner is None else owner.publisher
+
     def explain(
         self,
         messages: Sequence[tuple[str, bytes]],
@@ -134,23 +142,20 @@ class Explainer:
         described = _kind_of(catalogue, kind, profile)
         explanation = Explanation(described, profile)
         compiled = None if described is None else Compiled(described, profile)
-        zone = zoneinfo.ZoneInfo(catalogue.city.timezone)
-        memories: dict[str, Any] = {}
+        wire = Wire(FORMATS, zoneinfo.ZoneInfo(catalogue.city.timezone))
         for topic, payload in messages:
             if self.format_of(topic) == _NATIVE:
                 self._take_native(topic, payload, explanation, received)
                 continue
-            owner = format_of(topic)
+            owner = wire.owner(topic)
             if owner is None:
                 raise ExplainError(_no_format(topic, self._topics))
-            one, levels = owner
-            if profile is not None and profile.format != one.name:
+            if profile is not None and profile.format != owner.format.name:
                 raise ProfileError(
-                    f"profile {profile.name} is of {profile.format}, {topic[:200]} of {one.name}"
+                    f"profile {profile.name} is of {profile.format}, {topic[:200]} of {owner.format.name}"
                 )
-            memory = memories.setdefault(one.name, one.memory())
-            parsed = one.decode(Incoming(topic, levels, payload, received, zone=zone), memory)
-            _note_format(explanation, one.title)
+            parsed = wire.parse(_packet(topic, payload), round(received * SECOND), owner)
+            _note_format(explanation, owner.format.title)
             explanation.parsed.append(parsed)
             for reading in parsed.readings:
                 stored = None
@@ -199,6 +204,15 @@ def written_time(seconds: float) -> str | None:
         return format_timestamp(round(seconds * SECOND))
     except OverflowError:
         return None  # its fault says so
+
+
+def _packet(topic: str, payload: bytes) -> PublishPacket:
+    try:
+        return PublishPacket(topic, payload)
+    except ValueError:
+        raise ExplainError(
+            f'topic "{topic[:200]}" can\'t be published to; send one without + and #, of at most 65,535 bytes'
+        ) from None
 
 
 def _nothing(_: bytes) -> None:

@@ -229,9 +229,8 @@ async def test_bytes_and_the_birth_before_them_are_sent_as_base64(client: httpx2
 
 async def test_our_own_format_is_explained_by_the_device_s_kind(client: httpx2.AsyncClient) -> None:
     topic = "alatau/v1/air-1/telemetry"
-    said = (
-        await post(client, "decode", topic=topic, payload='{"pm2_5": 12.5, "pm25": 1}', device="air-1")
-    ).json()
+    said = (await post(client, "decode", topic=topic, payload='{"pm2_5": 12.5, "pm25": 1}')).json()
+    assert said["kind"] == "air_quality", "the topic is of a registered device"
     assert said["readings"][0]["stored"] == {"pm2_5": 12.5}
     assert 'did you mean "pm2_5"?' in said["refused"][0]["detail"]
 
@@ -240,6 +239,7 @@ async def test_our_own_format_is_explained_by_the_device_s_kind(client: httpx2.A
     ("body", "said"),
     [
         ({"topic": "nothing/x", "payload": "1"}, "is of no format that is understood"),
+        ({"topic": "senml/+", "payload": "[]"}, "can't be published to"),
         ({"topic": "senml/x"}, "send either payload or payload_base64"),
         ({"topic": "senml/x", "payload": "[]", "payload_base64": ""}, "send either"),
         ({"topic": "senml/x", "payload_base64": "?"}, "as RFC 4648 has it"),

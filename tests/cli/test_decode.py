@@ -46,7 +46,9 @@ def pack(tmp_path: pathlib.Path) -> pathlib.Path:
 def test_what_a_message_says_is_shown_in_its_own_words(alatau: Alatau, pack: pathlib.Path) -> None:
     result = alatau("decode", "senml/air-7", str(pack))
     assert result.code == 0, result.errors
-    assert "SenML urn:dev:mac:0024befffe804ff1 at 2026-01-01T00:00:00Z" in result.out
+    assert "SenML air-7/urn:dev:mac:0024befffe804ff1 at 2026-01-01T00:00:00Z" in result.out, (
+        "as it is claimed"
+    )
     assert "temperature 21.5 Cel humidity 41 % pm2_5 0.012 mg/m3" in result.out
 
 
