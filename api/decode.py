@@ -149,11 +149,16 @@ class DecodedStatus(TypedDict):
 class DecodedRefusal(TypedDict):
     """What would not be stored."""
 
-    reason: Annotated[str, Field(description="As of dead letters.", examples=["wrong_unit"])]
-    path: Annotated[str | None, Field(description="Where in the payload, a JSON Pointer.", examples=["/0/v"])]
+    reason: Annotated[str, Field(description="As of dead letters.", examples=["wrong_type"])]
     detail: Annotated[
-        str, Field(description="What is wrong, and what would be right.", examples=["found warm; send 21.5"])
+        str,
+        Field(
+            description="What is wrong, and what would be right.", examples=['/0/v: found "warm"; send 21.5']
+        ),
     ]
+    path: Annotated[str | None, Field(description="Where in the payload, a JSON Pointer.", examples=["/0/v"])]
+    found: Annotated[str | None, Field(description="What is there.", examples=['"warm"'])]
+    valid: Annotated[str | None, Field(description="What would be right there.", examples=["21.5"])]
 
 
 @with_config(ANSWER)

@@ -15,7 +15,7 @@ from rich.table import Table
 from cli.console import answers
 from cli.settings import load_settings
 from ingest.decoders.table import NAMES
-from ingest.explaining import Explained, Explainer, Explanation, written_time
+from ingest.explaining import Explained, Explainer, Outcome, written_time
 from sensors.catalogue import Catalogue, build_catalogue, builtin_file, read_city_file
 from sensors.errors import AlatauError, did_you_mean
 from sensors.kinds import Kind
@@ -61,7 +61,7 @@ def decode(
     """
     content = read_city_file(catalog) if catalog else builtin_file("alatau")
     catalogue = build_catalogue(content, str(catalog or "alatau.toml"))
-    explanation = Explainer(Topics(load_settings().topic_root)).explain(
+    outcome = Explainer(Topics(load_settings().topic_root)).explain(
         list(_read(messages)),
         received=parse_timestamp(received) / SECOND if received else time.time(),
         catalogue=catalogue,
@@ -69,10 +69,10 @@ def decode(
         profile=_profile(catalogue, profile) if profile else None,
     )
     if as_json:
-        answers.print_json(json.dumps(explanation.as_json()))
+        answers.print_json(json.dumps(outcome.as_json()))
     else:
-        _show(explanation)
-    if explanation.has_faults:
+        _show(outcome)
+    if outcome.has_faults:
         raise typer.Exit(1)
 
 
@@ -117,15 +117,15 @@ def _bytes(file: pathlib.Path) -> bytes:
         raise AlatauError(f"{file}: {error.strerror or error}; give the path of a file") from error
 
 
-def _show(explanation: Explanation) -> None:
+def _show(outcome: Outcome) -> None:
     """Print it for people."""
-    said = explanation.as_json()
+    said = outcome.as_json()
     answers.print(f"[bold]{' and '.join(said['formats'])}[/]")
-    for one in explanation.readings:
+    for one in outcome.readings:
         reading = one.reading
         past = ", of the past: never the latest" if reading.is_historical else ""
         answers.print(f"\n{escape(reading.source)} at {written_time(reading.time) or 'its arrival'}{past}")
-        answers.print(_table(one, explanation.kind))
+        answers.print(_table(one, outcome.kind))
     for status in said["statuses"]:
         state = "online" if status["online"] else "offline"
         answers.print(f"\n{escape(status['source'])} is {state}, since {status['time'] or 'its arrival'}")
@@ -134,8 +134,7 @@ def _show(explanation: Explanation) -> None:
     if not (said["readings"] or said["statuses"] or said["refused"]):
         answers.print("It says nothing that is stored.")
     for refused in said["refused"]:
-        where = f"{refused['path']}: " if refused["path"] else ""
-        told = f"{refused['reason']}: {where}{refused['detail']}"
+        told = f"{refused['reason']}: {refused['detail']}"
         answers.print(f"\n[red]refused[/], {escape(told)}", soft_wrap=True)
 
 

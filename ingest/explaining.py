@@ -15,6 +15,7 @@ from ingest.decode import Fault, Row, take_apart
 from ingest.decoders.parsed import Parsed, Reading
 from ingest.decoders.table import FORMATS, NAMES, format_of
 from ingest.mapping import Compiled
+from ingest.messages import refused
 from ingest.routes import Route
 from ingest.rows import KindRows, RowCheck
 from ingest.wire import Wire
@@ -41,7 +42,7 @@ class Explained:
     stored: Mapping[str, float] | None
 
 
-class Explanation:
+class Outcome:
     """What all messages say together, and what becomes of it."""
 
     def __init__(self, kind: Kind | None, profile: Profile | None) -> None:
@@ -88,15 +89,20 @@ class Explanation:
         }
 
     def _refused(self) -> Iterator[dict[str, str | None]]:
+        for fault in self._every_fault():
+            known = fault.explained
+            yield {
+                "reason": fault.reason.value,
+                "detail": known.detail,
+                "path": known.path() if callable(known.path) else known.path,
+                "found": known.found,
+                "valid": known.valid,
+            }
+
+    def _every_fault(self) -> Iterator[Fault]:
         for parsed in self.parsed:
-            for one in parsed.refusals:
-                yield {
-                    "reason": one.reason.value,
-                    "path": one.path,
-                    "detail": f"found {one.found}; send {one.valid}",
-                }
-        for fault in self.faults:
-            yield {"reason": fault.reason.value, "path": None, "detail": fault.detail}
+            yield from map(refused, parsed.refusals)
+        yield from self.faults
 
 
 class Explainer:
@@ -134,18 +140,19 @@ class Explainer:
         catalogue: Catalogue,
         kind: str | None = None,
         profile: Profile | None = None,
-    ) -> Explanation:
+    ) -> Outcome:
         """Return what messages, each a topic and a payload, say in their order, and what a device would store.
 
         ``received`` is in Unix seconds; a profile has a kind of its own. Raises ExplainError, ProfileError.
         """
         described = _kind_of(catalogue, kind, profile)
-        explanation = Explanation(described, profile)
+        outcome = Outcome(described, profile)
         compiled = None if described is None else Compiled(described, profile)
         wire = Wire(FORMATS, zoneinfo.ZoneInfo(catalogue.city.timezone))
         for topic, payload in messages:
+            packet = _packet(topic, payload)
             if self.format_of(topic) == _NATIVE:
-                self._take_native(topic, payload, explanation, received)
+                self._take_native(packet, outcome, received)
                 continue
             owner = wire.owner(topic)
             if owner is None:
@@ -154,44 +161,50 @@ class Explainer:
                 raise ProfileError(
                     f"profile {profile.name} is of {profile.format}, {topic[:200]} of {owner.format.name}"
                 )
-            parsed = wire.parse(_packet(topic, payload), round(received * SECOND), owner)
-            _note_format(explanation, owner.format.title)
-            explanation.parsed.append(parsed)
+            parsed = wire.parse(packet, round(received * SECOND), owner)
+            _note_format(outcome, owner.format.title)
+            outcome.parsed.append(parsed)
             for reading in parsed.readings:
                 stored = None
                 if compiled is not None:
                     mapped = compiled.map(reading)
-                    explanation.faults += mapped.faults
-                    stored = self._store(mapped.row, explanation, received)
-                explanation.readings.append(Explained(reading, stored))
-        return explanation
+                    outcome.faults += mapped.faults
+                    stored = self._store(packet, mapped.row, outcome, received)
+                outcome.readings.append(Explained(reading, stored))
+        return outcome
 
-    def _take_native(self, topic: str, payload: bytes, explanation: Explanation, received: float) -> None:
-        kind = explanation.kind
+    def _take_native(self, packet: PublishPacket, outcome: Outcome, received: float) -> None:
+        kind = outcome.kind
         if kind is None:
-            raise ExplainError(f"{topic} is of a device, whose kind says what it measures; give the kind")
-        if explanation.profile is not None:
-            raise ExplainError(f"{topic} is of the native format, which needs no profile; leave it out")
-        _note_format(explanation, "Alatau's own format")
-        decoded = take_apart(payload, kind)
-        explanation.faults += decoded.faults
-        source = self._topics.device_of(topic, Channel.TELEMETRY) or ""
+            raise ExplainError(
+                f"{packet.topic} is of a device, whose kind says what it measures; give the kind"
+            )
+        if outcome.profile is not None:
+            raise ExplainError(
+                f"{packet.topic} is of the native format, which needs no profile; leave it out"
+            )
+        _note_format(outcome, "Alatau's own format")
+        decoded = take_apart(packet.payload, kind)
+        outcome.faults += decoded.faults
+        source = self._topics.device_of(packet.topic, Channel.TELEMETRY) or ""
         for row in decoded.rows:
             values = _present(kind, row)
             reading = Reading(source, _seconds(row[0]), values, {name: _unit(kind, name) for name in values})
-            explanation.readings.append(Explained(reading, self._store(row, explanation, received)))
+            outcome.readings.append(Explained(reading, self._store(packet, row, outcome, received)))
 
-    def _store(self, row: Row | None, explanation: Explanation, received: float) -> dict[str, float]:
+    def _store(
+        self, packet: PublishPacket, row: Row | None, outcome: Outcome, received: float
+    ) -> dict[str, float]:
         """Return what is left of a row that passes ingest's checks; note what does not."""
-        kind = explanation.kind
+        kind = outcome.kind
         if row is None or kind is None:
             return {}
         now = round(received * SECOND)
         route = Route(0, "", 0.0, kind, _nothing)
-        check = RowCheck(KindRows(kind, [row], [PublishPacket("t", b"")], [route], [now]))
+        check = RowCheck(KindRows(kind, [row], [packet], [route], [now]))
         check.times(now, self._window)
         check.values()
-        explanation.faults += [fault for _, fault in check.faults]
+        outcome.faults += [fault for _, fault in check.faults]
         kept = check.kept()
         return _present(kind, (math.nan, *kept.values[0].tolist())) if len(kept) else {}
 
@@ -219,9 +232,9 @@ def _nothing(_: bytes) -> None:
     return None
 
 
-def _note_format(explanation: Explanation, title: str) -> None:
-    if title not in explanation.formats:
-        explanation.formats.append(title)
+def _note_format(outcome: Outcome, title: str) -> None:
+    if title not in outcome.formats:
+        outcome.formats.append(title)
 
 
 def _kind_of(catalogue: Catalogue, kind: str | None, profile: Profile | None) -> Kind | None:
