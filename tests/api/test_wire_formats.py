@@ -21,8 +21,8 @@ from broker.accounts import Service
 from broker.secrets import generate_secret, hash_secret
 from cli.local import LocalStack
 from ingest.decoders.table import FORMATS
+from ingest.explaining import Explainer
 from ingest.options import IngestOptions
-from ingest.replay import Replay
 from ingest.service import Ingest
 from ingest.session import SessionOptions
 from sensors.catalogue import Catalogue
@@ -33,7 +33,6 @@ from sensors.topics import Topics
 from storage.alert_rules import Origin
 from storage.api_keys import generate_key, store_key
 from storage.database import connect
-from storage.dead_letters import letters_of_topics
 from storage.devices import Credential, register_devices
 from storage.profiles import put_profile
 from storage.wire_sources import claim_source, list_sources
@@ -182,21 +181,22 @@ class Town:
             while {one.format for one in await list_sources(self.owner, claimed=False)} != set(GATEWAYS):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 
-    async def claim_all(self) -> None:
-        """Claim each source as its format's device; what was kept of it is stored."""
+    async def claim_all(self, client: httpx2.AsyncClient) -> None:
+        """Claim each source as its format's device, and wait until ingest has stored what was kept of it."""
         profiles = {one.format: one.name for one in PROFILES}
         for source in await list_sources(self.owner, claimed=False):
-            async with self.owner.transaction():
-                await claim_source(
-                    self.owner,
-                    source.format,
-                    source.name,
-                    device_of(source.format),
-                    profiles.get(source.format),
-                )
-            replay = await Replay.open(self.owner, Topics())
-            for letter in await letters_of_topics(self.owner, source.topics):
-                assert (await replay.feed(letter)).refused is None
+            claim = {
+                "format": source.format,
+                "source": source.name,
+                "device": device_of(source.format),
+                "profile": profiles.get(source.format),
+            }
+            answer = await client.post("/api/v1/sources/claim", json=claim)
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["kept"] >= 1
+        async with asyncio.timeout(30):
+            while any(one.has_kept for one in await list_sources(self.owner)):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -244,11 +244,12 @@ async def latest(
             if name != "sparkplug":
                 await town.publish(name, gateway_client_id(gateway_of(name)), user, gateways[user])
         await town.until_seen()
-        await town.claim_all()
-    key = generate_key()
-    await store_key(owner, key, "test")
-    async with serve(create_app(ApiOptions(database.api_url, pool_size=2)), key) as client:
-        answer = await ask(client)
+        key = generate_key()
+        await store_key(owner, key, "test")
+        application = create_app(ApiOptions(database.api_url, pool_size=2), reader=Explainer(Topics()))
+        async with serve(application, key) as client:
+            await town.claim_all(client)
+            answer = await ask(client)
     yield {one["device"]: one for one in answer["devices"]}
     async with local_stack.admin as admin:
         await admin.delete_accounts([*secrets, *gateways])
