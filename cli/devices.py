@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import pathlib
 from collections.abc import Collection
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.table import Table
@@ -17,7 +18,7 @@ from cli.administration import load_applied
 from cli.connections import owner_connection, stack_secrets
 from cli.console import Steps, answers, errors
 from cli.correct import user_name
-from cli.device_accounts import SnippetLanguage, print_account, told_broker
+from cli.device_accounts import SnippetLanguage, new_private_file, print_account, told_broker
 from cli.device_changes import add_to
 from cli.device_files import Verdict, add_from_file
 from cli.secrets import credential_of
@@ -66,7 +67,11 @@ def device_add(
     ] = None,
     output: Annotated[
         pathlib.Path | None,
-        typer.Option("--output", "-o", help="With --from: what became of each, and its secret."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="A new file for the program of --snippet; with --from, for what became of each, and its secret.",
+        ),
     ] = None,
     simulated: Annotated[int, typer.Option(min=0, help="Register so many simulated devices instead.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the simulated city.")] = 1,
@@ -80,7 +85,7 @@ def device_add(
     [dim]Examples:[/]
       alatau device add lamp-17 --kind street_light --district golden
       alatau device add air-9 --kind air_quality --district gate --position 76.95,43.48
-      alatau device add air-10 --kind air_quality --district gate --snippet micropython
+      alatau device add air-10 --kind air_quality --district gate --snippet micropython -o main.py
       alatau device add --from devices.csv
       alatau device add --simulated 260
     """
@@ -93,7 +98,8 @@ def device_add(
         raise SettingsError("which device? Run: alatau device add ID --kind KIND --district DISTRICT")
     else:
         spec = DeviceSpec(device_id, kind, district, _position(position), interval)
-        asyncio.run(_add_device(settings, spec, language))
+        with new_private_file(output) if output else contextlib.nullcontext() as file:
+            asyncio.run(_add_device(settings, spec, language, file))
 
 
 async def _add_from(settings: Settings, file: pathlib.Path, output: pathlib.Path) -> None:
@@ -130,7 +136,7 @@ def _position(text: str | None) -> tuple[float, float] | None:
     return longitude, latitude
 
 
-async def _add_device(settings: Settings, spec: DeviceSpec, language: Language) -> None:
+async def _add_device(settings: Settings, spec: DeviceSpec, language: Language, file: TextIO | None) -> None:
     secret = generate_secret()
     async with owner_connection(settings) as connection, told_broker(settings) as admin:
         catalogue = await load_applied(connection)
@@ -147,7 +153,7 @@ async def _add_device(settings: Settings, spec: DeviceSpec, language: Language) 
                 await admin.add_device(spec.id, secret)
         kind = catalogue.kind_of[spec.kind]
         interval = parse_duration(spec.interval) / SECOND if spec.interval else kind.interval_seconds
-        print_account(settings, Account(spec.id, spec.id, secret, kind, interval), language)
+        print_account(settings, Account(spec.id, spec.id, secret, kind, interval), language, file)
 
 
 async def _add_simulated(settings: Settings, count: int, seed: int, *, with_secrets: bool) -> None:

@@ -46,6 +46,19 @@ def test_a_program_is_printed_that_has_the_new_secret(alatau: Alatau) -> None:
     assert secret_of(added.out) != secret_of(renewed.out)
 
 
+def test_a_program_is_put_in_a_file_of_its_owner_alone(alatau: Alatau, tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "main.c"
+    board = ("--kind", "noise", "--district", "gate", "--snippet", "esp-idf", "--output", str(file))
+    assert "is not known" in alatau("device", "add", "board-2", *board, "--district", "x").errors
+    assert not file.exists()
+    added = alatau("device", "add", "board-2", *board)
+    assert f"How it sends readings is in {file}" in added.out
+    assert f'"{secret_of(added.out)}"' in file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+    again = alatau("device", "add", "board-3", *board)
+    assert (again.code, again.errors) == (1, f"alatau: {file}: File exists; give another file with --output")
+
+
 def secret_of(printed: str) -> str:
     return printed.partition("secret ")[2].split()[0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import json
@@ -10,41 +9,27 @@ import os
 import pathlib
 import re
 import shlex
-import subprocess
 import sys
 import urllib.parse
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import asyncpg
 import httpx2
 import pytest
 import typer.main
 
 from api.app import create_app
-from api.options import ApiOptions, ClaimOptions, ExportOptions
+from api.options import ApiOptions
 from broker.accounts import Service
-from broker.secrets import hash_secret
 from cli.city import SAMPLE_DEVICE
-from cli.ingest import status_of
-from cli.ingest_http import taking_http
-from cli.local import LocalStack
 from cli.main import command_line
-from cli.status import status_server
-from cli.transport import Transport
 from ingest.decode import take_apart
-from ingest.explaining import Explainer
-from ingest.options import IngestOptions
-from ingest.service import Ingest
-from ingest.session import SessionOptions
 from sensors.catalogue import Catalogue, build_catalogue, builtin_file, parse_city_file
 from sensors.checks import Reason
-from sensors.kinds import DeviceSpec
-from stack.ports import free_port
 from stack.servers import Servers
-from storage.database import API_ROLE, DATABASE, INGEST_ROLE, OWNER_ROLE, connect
-from storage.devices import Credential, register_devices
-from tests.docs.markdown import PROJECT, Block, blocks, commands, words
+from storage.database import DATABASE, OWNER_ROLE
+from tests.docs.conftest import Documented
+from tests.docs.markdown import Block, blocks, commands, words
 
 # -- payloads and city files -----------------------------------------------------------------------
 
@@ -153,108 +138,7 @@ def test_a_request_is_of_a_described_path_with_its_parameters(command: str) -> N
     assert set(request.url.params) <= known
 
 
-# -- a city that the examples run on ---------------------------------------------------------------
-
-
-class Documented:
-    """The city that the documentation speaks of: the sample device, a worker, an API."""
-
-    def __init__(self, stack: LocalStack, owner: asyncpg.Connection, environment: dict[str, str]) -> None:
-        self.stack = stack
-        self.owner = owner
-        self.environment = environment
-
-    async def count(self) -> int:
-        """Return how many readings of the sample device are stored."""
-        rows = await self.owner.fetchval(
-            "SELECT count(*) FROM reading.air_quality JOIN alatau.device USING (device_id) WHERE id = $1",
-            SAMPLE_DEVICE,
-        )
-        return int(rows)
-
-    async def until_more_than(self, before: int) -> None:
-        """Wait until more readings are stored than before."""
-        async with asyncio.timeout(15):
-            while await self.count() <= before:  # noqa: ASYNC110 - the database tells nobody
-                await asyncio.sleep(0.02)
-
-    async def run(self, *command: str | pathlib.Path, path: str = "") -> str:
-        """Run a program with the settings of ``up``, and return what it printed."""
-        environment = {**os.environ, **self.environment, "PATH": f"{path}:{os.environ['PATH']}"}
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        printed = (await process.communicate())[0].decode()
-        assert process.returncode == 0, printed
-        return printed
-
-
-@pytest.fixture(scope="module")
-async def city(local_stack: LocalStack) -> AsyncIterator[Documented]:
-    owner = await connect(local_stack.owner_url, application="test")
-    catalogue = build_catalogue(builtin_file("alatau"), "alatau.toml")
-    secret = local_stack.secrets.sample_device_secret
-    hashed = hash_secret(secret)
-    spec = DeviceSpec(SAMPLE_DEVICE, "air_quality", "gate")
-    credential = Credential(hashed.salt, hashed.hash, hashed.iterations)
-    await register_devices(owner, [spec], catalogue, {SAMPLE_DEVICE: credential})
-    async with local_stack.admin as admin:
-        await admin.add_device(SAMPLE_DEVICE, secret)
-    session = SessionOptions(
-        "127.0.0.1",
-        local_stack.ports.mqtt,
-        Service.INGEST,
-        local_stack.secrets.services[Service.INGEST],
-        "ingest-docs",
-    )
-    port, http_port = free_port(), free_port()
-    options = IngestOptions(
-        local_stack.database_url(INGEST_ROLE),
-        session,
-        share="docs",
-        latest_interval_seconds=0.05,
-    )
-    ingest, stop = Ingest(options), asyncio.Event()
-    run = taking_http(ingest, Transport("127.0.0.1", http_port, [], None))
-    task = asyncio.create_task(run(stop), name="test.ingest")
-    server = status_server(status_of(ingest), "127.0.0.1", port)
-    status = asyncio.create_task(server.serve(), name="test.status")
-    async with asyncio.timeout(15):
-        while not ingest.readiness()[0]:  # noqa: ASYNC110 - readiness is a question, not an event
-            await asyncio.sleep(0.02)
-    environment = {
-        "ALATAU_API_URL": "http://api",
-        "ALATAU_API_KEY": local_stack.secrets.api_key,
-        "ALATAU_MQTT_URL": local_stack.mqtt_url,
-        "ALATAU_DEVICE_ID": SAMPLE_DEVICE,
-        "ALATAU_DEVICE_SECRET": secret,
-        "ALATAU_INGEST_PORT": str(port),
-        "ALATAU_INGEST_HTTP_PORT": str(http_port),
-    }
-    yield Documented(local_stack, owner, environment)
-    stop.set()
-    server.should_exit = True
-    await asyncio.gather(task, status)
-    await owner.close()
-
-
-@pytest.fixture(scope="module")
-async def api(
-    city: Documented, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[httpx2.AsyncClient]:
-    exports = ExportOptions(tmp_path_factory.mktemp("exports"))
-    options = ApiOptions(
-        city.stack.database_url(API_ROLE),
-        exports=exports,
-        claims=ClaimOptions(city.stack.mqtt_url, Service.CLAIMS, city.stack.secrets.services[Service.CLAIMS]),
-    )
-    app = create_app(options, accounts=city.stack.admin, reader=Explainer(options.topics))
-    async with (
-        app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://api") as client,
-    ):
-        yield client
-
+# -- the same, on a running city ---------------------------------------------------------------------
 
 RUN = [(block, command) for block in blocks("sh", "run") for command in commands(block)]
 
