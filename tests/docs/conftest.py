@@ -6,7 +6,7 @@ import asyncio
 import os
 import pathlib
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import asyncpg
 import httpx2
@@ -43,6 +43,19 @@ class Documented:
         self.owner = owner
         self.environment = environment
 
+    async def add_samples(self, secrets: Mapping[str, str]) -> None:
+        """Register devices like the sample one, by their secrets, at the broker too."""
+        catalogue = build_catalogue(builtin_file("alatau"), "alatau.toml")
+        hashed = {device: hash_secret(secret) for device, secret in secrets.items()}
+        specs = [DeviceSpec(device, "air_quality", "gate") for device in secrets]
+        credentials = {
+            device: Credential(one.salt, one.hash, one.iterations) for device, one in hashed.items()
+        }
+        await register_devices(self.owner, specs, catalogue, credentials)
+        async with self.stack.admin as admin:
+            for device, secret in secrets.items():
+                await admin.add_device(device, secret)
+
     async def count(self) -> int:
         """Return how many readings of the sample device are stored."""
         rows = await self.owner.fetchval(
@@ -71,14 +84,7 @@ class Documented:
 @pytest.fixture(scope="package")
 async def city(local_stack: LocalStack) -> AsyncIterator[Documented]:
     owner = await connect(local_stack.owner_url, application="test")
-    catalogue = build_catalogue(builtin_file("alatau"), "alatau.toml")
     secret = local_stack.secrets.sample_device_secret
-    hashed = hash_secret(secret)
-    spec = DeviceSpec(SAMPLE_DEVICE, "air_quality", "gate")
-    credential = Credential(hashed.salt, hashed.hash, hashed.iterations)
-    await register_devices(owner, [spec], catalogue, {SAMPLE_DEVICE: credential})
-    async with local_stack.admin as admin:
-        await admin.add_device(SAMPLE_DEVICE, secret)
     session = SessionOptions(
         "127.0.0.1",
         local_stack.ports.mqtt,
@@ -110,7 +116,9 @@ async def city(local_stack: LocalStack) -> AsyncIterator[Documented]:
         "ALATAU_INGEST_PORT": str(port),
         "ALATAU_INGEST_HTTP_PORT": str(http_port),
     }
-    yield Documented(local_stack, owner, environment)
+    documented = Documented(local_stack, owner, environment)
+    await documented.add_samples({SAMPLE_DEVICE: secret})
+    yield documented
     stop.set()
     server.should_exit = True
     await asyncio.gather(task, status)
