@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import pathlib
+import re
 from collections.abc import Mapping
 
 import pytest
+import yaml
 
 from broker.accounts import Service
 from broker.secrets import generate_secret
+from sensors.catalogue import Catalogue
+from sensors.statuses import Said
+from sensors.topics import Channel, Topics
 from stack.servers import Servers
 from storage.database import DATABASE, OWNER_ROLE
 from tests.docs.conftest import Documented
-from tests.docs.markdown import Block
+from tests.docs.markdown import Block, blocks, read
 from tests.docs.pages import HEAD_LINES, LONGEST_PAGE, asked, lay_out, pages, paste, pasted
 
 _AT_ONCE = 3
@@ -31,6 +37,38 @@ def test_a_page_begins_with_what_is_pasted_and_ends_in_a_reading(page: pathlib.P
     assert any("$ALATAU_API_URL/api/v1/latest?device=" in line for line in block)
 
 
+def test_every_page_is_in_the_index() -> None:
+    index = read("docs/devices/README.md")
+    assert [page.name for page in pages() if f"]({page.name})" not in index] == []
+
+
+@pytest.mark.parametrize("block", blocks("python", "boot"), ids=str)
+def test_a_program_of_a_board_is_parsed(block: Block) -> None:
+    ast.parse(block.text)
+
+
+class _Firmware(yaml.SafeLoader):
+    """ESPHome's YAML, whose secrets stand in another file."""
+
+
+_Firmware.add_constructor("!secret", lambda loader, node: f"secret {node.value}")
+
+
+@pytest.mark.parametrize("block", blocks("yaml", "esphome"), ids=str)
+def test_the_configuration_of_esphome_says_what_a_device_may(block: Block, catalogue: Catalogue) -> None:
+    said = yaml.load(block.text, _Firmware)  # noqa: S506 - derived from the safe one
+    mqtt, device = said["mqtt"], said["esphome"]["name"]
+    assert mqtt["client_id"] == mqtt["username"] == device
+    status = {"topic": Topics().of(device, Channel.STATUS), "qos": 1, "retain": True}
+    assert mqtt["birth_message"] == {**status, "payload": Said.ONLINE}
+    assert mqtt["will_message"] == {**status, "payload": Said.OFFLINE}
+    (publish,) = said["interval"][0]["then"][0]["if"]["then"]
+    reading = publish["mqtt.publish_json"]
+    assert (reading["topic"], reading["qos"]) == (Topics().of(device, Channel.TELEMETRY), 1)
+    members = re.findall(r'root\["(\w+)"\]', reading["payload"])
+    assert set(members) - {"ts"} <= set(catalogue.kind_of["air_quality"].columns)
+
+
 @pytest.fixture(scope="module")
 async def printed(
     city: Documented, api_url: str, servers: Servers, tmp_path_factory: pytest.TempPathFactory
@@ -44,8 +82,8 @@ async def printed(
         "ALATAU_DATABASE_URL": stack.database_url(OWNER_ROLE, DATABASE),
         "ALATAU_BROKER_ADMIN_PASSWORD": secrets.services[Service.ADMIN],
     }
-    blocks = {f"sample-{number}": block for number, block in enumerate(pasted())}
-    samples = {sample: generate_secret() for sample in blocks}
+    all_blocks = {f"sample-{number}": block for number, block in enumerate(pasted())}
+    samples = {sample: generate_secret() for sample in all_blocks}
     await city.add_samples(samples)
     seats = asyncio.Semaphore(_AT_ONCE)
 
@@ -56,8 +94,8 @@ async def printed(
         async with seats:
             return await paste(block, directory, environment)
 
-    found = await asyncio.gather(*(run(*one) for one in blocks.items()))
-    return {str(block): one for block, one in zip(blocks.values(), found, strict=True)}
+    found = await asyncio.gather(*(run(*one) for one in all_blocks.items()))
+    return {str(block): one for block, one in zip(all_blocks.values(), found, strict=True)}
 
 
 @pytest.mark.parametrize("block", pasted(), ids=str)
