@@ -23,6 +23,7 @@ from cli.ingest_http import taking_http
 from cli.local import LocalStack
 from cli.status import status_server
 from cli.transport import Transport
+from ingest.decoders.table import FORMATS
 from ingest.options import IngestOptions
 from ingest.service import Ingest
 from ingest.session import SessionOptions
@@ -97,6 +98,7 @@ async def city(local_stack: LocalStack) -> AsyncIterator[Documented]:
         local_stack.database_url(INGEST_ROLE),
         session,
         share="docs",
+        formats=FORMATS,
         latest_interval_seconds=0.05,
     )
     ingest, stop = Ingest(options), asyncio.Event()

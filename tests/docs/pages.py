@@ -70,10 +70,10 @@ def _program(path: pathlib.Path, text: str) -> None:
     path.chmod(0o755)
 
 
-async def paste(block: Block, directory: pathlib.Path, environment: dict[str, str]) -> str:
-    """Run a block as it stands, as far as it comes without a failure, and return what it printed."""
+async def paste(text: str, directory: pathlib.Path, environment: dict[str, str]) -> str:
+    """Run lines as they stand, as far as it comes without a failure, and return what it printed."""
     process = await asyncio.create_subprocess_exec(
-        *("sh", "-e", "-c", block.text),
+        *("sh", "-e", "-c", text),
         cwd=directory,
         env=environment,
         stdout=subprocess.PIPE,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import functools
 import json
 import pathlib
 import re
+import shlex
+import tomllib
 from collections.abc import Mapping
 
 import pytest
@@ -14,12 +17,16 @@ import yaml
 
 from broker.accounts import Service
 from broker.secrets import generate_secret
+from ingest.decoders.parsed import Incoming
+from ingest.decoders.table import format_of
+from ingest.mapping import Compiled
 from sensors.catalogue import Catalogue
 from sensors.statuses import Said
 from sensors.topics import Channel, Topics
 from stack.servers import Servers
 from storage.database import DATABASE, OWNER_ROLE
 from tests.docs.conftest import Documented
+from tests.docs.gateways import by_gateways, heard, paste_around
 from tests.docs.markdown import Block, blocks, read
 from tests.docs.pages import HEAD_LINES, LONGEST_PAGE, asked, lay_out, pages, paste, pasted
 
@@ -69,6 +76,62 @@ def test_the_configuration_of_esphome_says_what_a_device_may(block: Block, catal
     assert set(members) - {"ts"} <= set(catalogue.kind_of["air_quality"].columns)
 
 
+@pytest.mark.parametrize("block", by_gateways(), ids=str)
+def test_a_gateway_sends_what_its_page_claims(block: Block, catalogue: Catalogue) -> None:
+    source, reading = heard(block)
+    assert reading.source == source
+    weather = catalogue.kind_of["weather"]
+    mapped = Compiled(weather).map(reading)
+    assert mapped.row is not None
+    assert mapped.row[1 + weather.index["temperature"]] == -3.5
+    assert not mapped.faults
+
+
+def test_telegraf_publishes_as_the_device_of_its_topic() -> None:
+    (block,) = blocks("toml", "telegraf")
+    said = tomllib.loads(block.text.replace("${ALATAU_DEVICE_ID}", "air-7"))
+    (output,) = said["outputs"]["mqtt"]
+    topic = output["topic"].replace("{{ .PluginName }}", "air")
+    assert output["client_id"] == output["username"] == "air-7"
+    assert (output["qos"], output["data_format"]) == (1, "influx")
+    (source,) = said["inputs"]["exec"]
+    line = shlex.split(source["commands"][0])[1]
+    assert _decoded(topic, line.encode()) == (
+        "influx",
+        "air-7",
+        {"air.temperature": 21.5, "air.humidity": 41},
+    )
+    assert said["agent"]["omit_hostname"] is True
+
+
+def test_collectd_publishes_as_the_device_of_its_topic() -> None:
+    (block,) = blocks("text", "collectd")
+    said = {
+        name: value.strip('"') for name, value in re.findall(r"^ *(\w+) (\S+)$", block.text, re.MULTILINE)
+    }
+    assert said["ClientId"] == said["User"] == said["Hostname"]
+    (put,) = re.findall(r"PUTVAL (\S+) interval=\d+ (\S+)'", block.text)
+    topic = f"{said['Prefix']}/{put[0]}"
+    assert _decoded(topic, f"{put[1]}\0".encode()) == (
+        "collectd",
+        said["Hostname"],
+        {"air.temperature": 21.5},
+    )
+
+
+def _decoded(topic: str, payload: bytes) -> tuple[str, str, dict[str, float]]:
+    found = format_of(topic)
+    assert found is not None
+    one, levels = found
+    (reading,) = one.decode(Incoming(topic, levels, payload, 1_767_225_600.0), one.memory()).readings
+    return one.name, reading.source, reading.values
+
+
+def _run() -> list[Block]:
+    """Return what is run: of gateways one, because commands take a second each."""
+    return [*pasted(), *(block for block in by_gateways() if "chirpstack" in block.document)]
+
+
 @pytest.fixture(scope="module")
 async def printed(
     city: Documented, api_url: str, servers: Servers, tmp_path_factory: pytest.TempPathFactory
@@ -82,7 +145,7 @@ async def printed(
         "ALATAU_DATABASE_URL": stack.database_url(OWNER_ROLE, DATABASE),
         "ALATAU_BROKER_ADMIN_PASSWORD": secrets.services[Service.ADMIN],
     }
-    all_blocks = {f"sample-{number}": block for number, block in enumerate(pasted())}
+    all_blocks = {f"sample-{number}": block for number, block in enumerate(_run())}
     samples = {sample: generate_secret() for sample in all_blocks}
     await city.add_samples(samples)
     seats = asyncio.Semaphore(_AT_ONCE)
@@ -91,14 +154,17 @@ async def printed(
         own = {"ALATAU_DEVICE_ID": sample, "ALATAU_DEVICE_SECRET": samples[sample]}
         directory = tmp_path_factory.mktemp("page")
         environment = lay_out(directory, servers, settings | own, asked(block, sample))
+        run = functools.partial(paste, directory=directory, environment=environment)
         async with seats:
-            return await paste(block, directory, environment)
+            if block in pasted():
+                return await run(block.text)
+            return await paste_around(block, run, stack.ports.mqtt, city.owner)
 
     found = await asyncio.gather(*(run(*one) for one in all_blocks.items()))
     return {str(block): one for block, one in zip(all_blocks.values(), found, strict=True)}
 
 
-@pytest.mark.parametrize("block", pasted(), ids=str)
+@pytest.mark.parametrize("block", _run(), ids=str)
 def test_what_is_pasted_ends_with_its_reading(block: Block, printed: Mapping[str, str]) -> None:
     answers = [line for line in printed[str(block)].splitlines() if line.startswith('{"devices":')]
     assert answers, printed[str(block)]
