@@ -21,6 +21,7 @@ from ingest.decoders.parsed import Incoming
 from ingest.decoders.table import format_of
 from ingest.mapping import Compiled
 from sensors.catalogue import Catalogue
+from sensors.profiles import check_profile, read_profiles
 from sensors.statuses import Said
 from sensors.topics import Channel, Topics
 from stack.servers import Servers
@@ -117,6 +118,37 @@ def test_collectd_publishes_as_the_device_of_its_topic() -> None:
         said["Hostname"],
         {"air.temperature": 21.5},
     )
+
+
+def test_tasmota_publishes_as_the_device_of_its_topic() -> None:
+    (block,) = blocks("text", "tasmota")
+    said = dict(re.findall(r"(?:Backlog|;) (\w+) ([^;\n]+)", block.text))
+    assert said["MqttClient"] == said["Topic"] == said["MqttUser"]
+    message = b'{"BME280": {"Temperature": 21.5}, "TempUnit": "C"}'
+    assert _decoded(f"tele/{said['Topic']}/SENSOR", message) == (
+        "tasmota",
+        said["MqttClient"],
+        {"BME280.Temperature": 21.5},
+    )
+
+
+def test_shelly_publishes_as_the_device_of_its_topic_and_its_profile_maps_it(catalogue: Catalogue) -> None:
+    ((settings,), (notified,)) = blocks("json", "shelly"), blocks("json", "notified")
+    said = json.loads(settings.text)["config"]
+    assert said["client_id"] == said["topic_prefix"] == said["user"]
+    (profile,) = read_profiles(blocks("toml", "shelly")[0].text.encode(), "page")
+    check_profile(profile, catalogue)
+    topic = f"{said['topic_prefix']}/events/rpc"
+    found = format_of(topic)
+    assert found is not None
+    one, levels = found
+    (reading,) = one.decode(Incoming(topic, levels, notified.text.encode(), 1_767_225_600.0), None).readings
+    assert (one.name, reading.source) == (profile.format, said["client_id"])
+    electricity = catalogue.kind_of["electricity"]
+    row = Compiled(electricity, profile).map(reading).row
+    assert row is not None
+    stored = {name: row[1 + electricity.index[name]] for name in ("power", "voltage", "current", "energy")}
+    assert stored == pytest.approx({"power": 0.0413, "voltage": 229.4, "current": 0.18, "energy": 12.345})
 
 
 def _decoded(topic: str, payload: bytes) -> tuple[str, str, dict[str, float]]:
