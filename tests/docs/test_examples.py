@@ -160,7 +160,7 @@ async def test_a_reading_of_the_shell_is_stored(
 async def test_a_reading_of_curl_is_stored_when_it_is_answered(block: Block, city: Documented) -> None:
     before = await city.count()
     for command in commands(block):
-        if not command.startswith("source"):
+        if "/ingest/v1/" in command:
             assert "HTTP/1.1 204 No Content" in await city.run("sh", "-c", command)
     assert await city.count() > before
 
