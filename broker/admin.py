@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 import ssl
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -52,7 +53,8 @@ class BrokerAdmin:
         self._trouble: str | None = None
         self._connections = 0
         self._connected = asyncio.Event()  # the next connection's
-        self._numbers = itertools.count(1)
+        # The broker tells every administrator each answer: whose it is says the name alone.
+        self._name, self._numbers = secrets.token_hex(8), itertools.count(1)
         self._expected = ""
         self._answer: asyncio.Future[list[dict[str, Any]]] | None = None
         self._on_dismissal: Callable[[Dismissal], None] | None = None
@@ -202,7 +204,7 @@ class BrokerAdmin:
     async def _exchange(self, commands: Sequence[Command]) -> list[dict[str, Any]]:
         async with self._turn:
             client = await self._ready()
-            self._expected = str(next(self._numbers))
+            self._expected = f"{self._name}-{next(self._numbers)}"
             answer: asyncio.Future[list[dict[str, Any]]] = asyncio.get_running_loop().create_future()
             self._answer = answer
             numbered = [{**command, "correlationData": self._expected} for command in commands]

@@ -51,6 +51,18 @@ async def test_accounts_from_the_file_and_from_commands_are_the_same(broker: Bro
     assert await broker.admin.count_accounts() == 2 + len(Service)
 
 
+async def test_an_administrator_takes_no_answer_of_another_for_its_own(broker: Broker) -> None:
+    """The broker tells all of them each answer: here one asks for the list while the other asks for something else."""
+    url, accounts = f"mqtt://127.0.0.1:{broker.port}", await broker.admin.list_devices()
+    async with (
+        BrokerAdmin(url, Service.ADMIN, SECRET) as first,
+        BrokerAdmin(url, Service.ADMIN, SECRET) as second,
+    ):
+        for _ in range(15):
+            found, _ = await asyncio.gather(first.list_devices(), second.enable_device("nobody"))
+            assert found == accounts
+
+
 async def test_many_accounts_are_made_in_batches_and_listed_in_pages(broker: Broker) -> None:
     devices = [f"many-{number:04}" for number in range(1250)]
     await started_with(broker, *devices[:1000])
