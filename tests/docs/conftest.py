@@ -21,6 +21,7 @@ from cli.city import SAMPLE_DEVICE
 from cli.ingest import status_of
 from cli.ingest_http import taking_http
 from cli.local import LocalStack
+from cli.speeches import SPEECHES
 from cli.status import status_server
 from cli.transport import Transport
 from ingest.decoders.table import FORMATS
@@ -133,6 +134,7 @@ async def application(city: Documented, tmp_path_factory: pytest.TempPathFactory
     options = ApiOptions(
         city.stack.database_url(API_ROLE),
         exports=exports,
+        speeches=SPEECHES,
         claims=ClaimOptions(city.stack.mqtt_url, Service.CLAIMS, city.stack.secrets.services[Service.CLAIMS]),
     )
     app = create_app(options, accounts=city.stack.admin)
