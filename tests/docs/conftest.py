@@ -25,6 +25,7 @@ from cli.speeches import SPEECHES
 from cli.status import status_server
 from cli.transport import Transport
 from ingest.decoders.table import FORMATS
+from ingest.explaining import Explainer
 from ingest.options import IngestOptions
 from ingest.service import Ingest
 from ingest.session import SessionOptions
@@ -137,7 +138,7 @@ async def application(city: Documented, tmp_path_factory: pytest.TempPathFactory
         speeches=SPEECHES,
         claims=ClaimOptions(city.stack.mqtt_url, Service.CLAIMS, city.stack.secrets.services[Service.CLAIMS]),
     )
-    app = create_app(options, accounts=city.stack.admin)
+    app = create_app(options, accounts=city.stack.admin, reader=Explainer(options.topics))
     async with app.router.lifespan_context(app):
         yield app
 
