@@ -28,6 +28,7 @@ _REQUEST = "$CONTROL/dynamic-security/v1"
 _RESPONSE = "$CONTROL/dynamic-security/v1/response"
 _PAGE = 1000
 _NOT_THERE = "Client not found"
+_NO_ROLE = "Role not found"  # of a format that is newer than its files
 
 _REPAIR_SECONDS = 5.0
 
@@ -332,4 +333,5 @@ def _pinned(username: str) -> dict[str, str]:
 def _require(errors: Sequence[str | None], but: str | None = None) -> None:
     for error in errors:
         if error and error != but:
-            raise BrokerError(f"the broker refused an account: {error}")
+            remedy = "; start it again with new files, which have it" if error == _NO_ROLE else ""
+            raise BrokerError(f"the broker refused an account: {error}{remedy}")

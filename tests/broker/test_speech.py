@@ -13,6 +13,7 @@ import pytest
 
 from broker.accounts import Service, access_file, dynamic_security_file
 from broker.drift import Account
+from broker.errors import BrokerError
 from broker.gateway_guides import GatewayAccount, guide
 from broker.snippets import Address
 from broker.speech import Speech
@@ -223,6 +224,12 @@ async def test_a_gateway_that_is_kept_out_or_removed_is_thrown_out(city: Broker)
         again.close()
         if back is not None:
             await back([user])
+
+
+@servers_needed
+async def test_a_gateway_of_a_format_that_the_broker_has_no_role_for_is_told_what_to_do(city: Broker) -> None:
+    with pytest.raises(BrokerError, match="start it again with new files"):
+        await city.admin.add_device(gateway_user("tomorrow", "x"), SECRET)
 
 
 # -- a broker with fresh files ------------------------------------------------------------------------
