@@ -65,6 +65,8 @@ def api() -> None:
         reader=Explainer(options.topics),
         on_failure=lambda: signal.raise_signal(signal.SIGTERM),
     )
+    # The first request would wait for it, and all others with it.
+    app.openapi()
     collect_seldom()
     give_way(settings.api_niceness)
     transport.serve(app)

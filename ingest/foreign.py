@@ -78,9 +78,12 @@ class Foreign:
             route = route or one.route
             mapped = one.compiled.map(reading)
             if mapped.row is not None:
+                owner.mapped.add(reading.source)
                 cut.append(mapped.row, packet, received, one.route)
                 if len(parsed.readings) == 1 and not (mapped.faults or parsed.refusals or parsed.statuses):
                     wire.note_row(packet, received, owner, one, reading, mapped.row)
+            elif reading.source in owner.mapped and mapped.faults[0].reason is Reason.NO_METRICS:
+                continue  # firmware says more than one measures: once it is known that it is read, that is no fault
             for fault in mapped.faults:
                 cut.fault(packet, received, one.route, fault)
         for refusal in parsed.refusals:

@@ -16,22 +16,19 @@ from ingest.commit import Committer
 from ingest.decoders.table import FORMATS
 from ingest.directory import Directory
 from ingest.errors import RefusedError, SessionError
-from ingest.feedback import Feedback
 from ingest.intake import Cut
 from ingest.kept import KeptReplay
 from ingest.latest import LatestFlusher
 from ingest.limits import RateLimits
-from ingest.messages import Message
 from ingest.metrics import IngestMetrics
 from ingest.options import SHARE, IngestOptions
 from ingest.posts import Post, Posts
 from ingest.readiness import Facts, Readiness, judge
-from ingest.receipts import Receipts
 from ingest.routes import Routes
 from ingest.session import Session
 from ingest.statuses import Statuses
+from ingest.telling import Telling
 from ingest.wire import Wire
-from sensors.checks import Reason
 from sensors.topics import Channel
 from storage.arrivals import load_arrivals
 from storage.deadline import deadline
@@ -46,7 +43,6 @@ _LAST_FLUSH_SECONDS, _LAST_RECEIPTS_SECONDS = 3.0, 1.0
 _AWAY, _REFUSED = "broker away; trying again", "the broker refuses us; trying again"
 _LOST = "connection to the broker lost"
 _LOADING_SECONDS = 30.0
-_RECEIPTS_SECONDS = 0.25  # how often it is looked which devices may be told again
 log = structlog.get_logger("ingest")
 
 
@@ -67,8 +63,7 @@ class Ingest:
         self._directory = Directory(options.database_url, self._routes, self._kept.wake)
         self._committer = Committer(options, self._directory, self.metrics, _now)
         self._latest = LatestFlusher(options, self.metrics, time.monotonic)
-        self._feedback = Feedback(docs=options.docs)
-        self._receipts = Receipts()
+        self._telling = Telling(options, self._routes, self.metrics, _now)
         self._session: Session | None = None  # where the pending messages come from
         self._pending = self._new_cut()
         self._arrived = asyncio.Event()
@@ -96,7 +91,7 @@ class Ingest:
         async with asyncio.TaskGroup() as group:
             directory = group.create_task(self._directory.run(), name="ingest.directory")
             latest = group.create_task(self._latest.run(), name="ingest.latest")
-            receipts = group.create_task(self._receipts_loop(), name="ingest.receipts")
+            receipts = group.create_task(self._telling.run(lambda: self._session), name="ingest.receipts")
             writer = group.create_task(self._write_loop(), name="ingest.writer")
             receiver = group.create_task(self._receive_loop(), name="ingest.receiver")
             backlog = group.create_task(self._backlog.run(), name="ingest.backlog")
@@ -117,7 +112,7 @@ class Ingest:
                 log.warning("drain timed out; the broker keeps what is not acknowledged")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LAST_RECEIPTS_SECONDS):
-                    await self._publish_receipts(self._receipts.rest(_now()))
+                    await self._telling.tell_rest(self._session)
             await self._end({*beside, writer})
         if self._session is not None:
             await self._session.close()
@@ -277,8 +272,7 @@ class Ingest:
         readings = await self._committer.commit(cut)
         self.posts.settle(posts, cut)
         self._latest.add(readings)
-        for device, through in cut.receipts.items():
-            self._receipts.note(device, through)
+        self._telling.note(cut)
         if session is not None:
             # Packet ids belong to one connection: on a later one they would acknowledge a stranger's.
             session.acknowledge(cut.packet_ids())
@@ -286,51 +280,8 @@ class Ingest:
             # First, because telling waits while the socket is full, and who does not read finds no lost link.
             if self._has_room() and not self._closing:
                 session.resume()
-            await self._tell(cut, session)
-            for reply in cut.foreign.replies:
-                with contextlib.suppress(OSError):
-                    await session.publish(reply.topic, reply.payload)
+            await self._telling.answer(cut, session)
         self.metrics.in_flight.dec(cut.messages)
-
-    async def _receipts_loop(self) -> None:
-        """Tell devices what was kept, a second after the last time at the soonest; ends by cancellation."""
-        while True:
-            await asyncio.sleep(_RECEIPTS_SECONDS)
-            if self._session is not None and self._session.is_open:
-                await self._publish_receipts(self._receipts.due(_now()))
-
-    async def _publish_receipts(self, due: list[tuple[str, bytes]]) -> None:
-        session = self._session
-        if session is None or not session.is_open:
-            return  # devices that wait for a receipt send again, and are answered then
-        for device, receipt in due:
-            await session.publish(self.options.topics.of(device, Channel.STORED), receipt)
-        self.metrics.receipts_sent.inc(len(due))
-
-    async def _tell(self, cut: Cut, session: Session) -> None:
-        """Tell devices why their messages were refused."""
-        now, withheld = _now(), 0
-        for message in cut.faulty.values():
-            device = self._device_of(message)
-            if device is None:
-                continue
-            if self._feedback.withhold(device, now):
-                withheld += 1
-                continue
-            told = self._feedback.refuse(device, message.faults[0], message.detail, message.received, now)
-            if told is None:
-                continue
-            self.metrics.errors_told.inc()
-            with contextlib.suppress(OSError):
-                await session.publish(self.options.topics.of(device, Channel.ERRORS), told, message.reason)
-        self.metrics.errors_withheld.inc(withheld)
-
-    def _device_of(self, message: Message) -> str | None:
-        if message.route is not None:
-            return message.route.device
-        # Who sends on ever new topics is told no more of them than are kept.
-        unknown = message.reason is Reason.UNKNOWN_DEVICE and message.is_kept
-        return self._routes.device_of(message.packet.topic) if unknown else None
 
     @property
     def is_refusing_most(self) -> bool:

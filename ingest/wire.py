@@ -8,11 +8,14 @@ import zoneinfo
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from ingest.decode import Row
-from ingest.decoders.parsed import Format, Incoming, Parsed, Reading
+from ingest.decoders.parsed import Format, Incoming, Parsed, Reading, refuse
 from ingest.decoders.table import match
 from ingest.mapping import Compiled
 from ingest.shortcuts import Shortcuts
+from sensors.checks import Reason
 from sensors.profiles import Profile
 from sensors.times import SECOND
 from storage.lessons import Lesson
@@ -23,8 +26,9 @@ if TYPE_CHECKING:
 
     from ingest.routes import Route, Routes
 
+log = structlog.get_logger("ingest.wire")
 _TOPICS_KNOWN = 100_000
-_SEEN_FIELDS, _SEEN_TOPICS = 100, 8
+_SEEN_FIELDS, _SEEN_TOPICS = 100, 64
 _UTC = zoneinfo.ZoneInfo("UTC")
 
 
@@ -41,7 +45,7 @@ class Owner:
     """Whose a topic is: a format's, with what its wildcards matched; and where it is a device's own, that device.
 
     ``memory`` is the format's, None of one whose messages need no earlier ones; ``bound`` are those of its sources that
-    were asked for and are devices'.
+    were asked for and are devices', ``mapped`` those of which a message became a row.
     """
 
     format: Format
@@ -49,6 +53,7 @@ class Owner:
     publisher: str | None
     memory: Any
     bound: dict[str, Bound]
+    mapped: set[str]
 
 
 class Wire:
@@ -66,6 +71,7 @@ class Wire:
         self._owners: collections.OrderedDict[str, Owner | None] = collections.OrderedDict()
         self._bindings = Bindings({}, {})
         self._bound: dict[str, dict[str, Bound]] = {one.name: {} for one in self.formats}
+        self._mapped: dict[str, set[str]] = {one.name: set() for one in self.formats}
         self._compiled: dict[tuple[int, int], Compiled] = {}
         self._shortcuts = Shortcuts()
         self.shortcut = self._shortcuts.get  # of a topic, or None: the dictionary's own, for the hot path
@@ -87,12 +93,19 @@ class Wire:
             for pattern in one.patterns:
                 if (levels := match(pattern, topic)) is not None:
                     publisher = levels[0].partition("/")[0] if one.is_own else None
-                    return Owner(one, levels, publisher, self._memories[one.name], self._bound[one.name])
+                    return Owner(
+                        one,
+                        levels,
+                        publisher,
+                        self._memories[one.name],
+                        self._bound[one.name],
+                        self._mapped[one.name],
+                    )
         return None
 
     def parse(self, packet: PublishPacket, received: int, owner: Owner) -> Parsed:
         """Return what a message says; once for each where the format remembers it. ``received`` in Unix µs."""
-        parsed = owner.format.decode(self._incoming(packet, received, owner), owner.memory)
+        parsed = _decode(owner, self._incoming(packet, received, owner))
         if (publisher := owner.publisher) is not None:
             for reading in parsed.readings:
                 if reading.source != publisher:
@@ -124,12 +137,14 @@ class Wire:
                 incoming = Incoming(
                     lesson.topic, owner.levels, lesson.payload, received, is_retained=True, zone=self.zone
                 )
-                owner.format.decode(incoming, owner.memory)
+                _decode(owner, incoming)
 
     def bind(self, bindings: Bindings) -> None:
         """Map these sources from now on, and no others."""
         self._bindings = bindings
         self._compiled.clear()
+        for mapped in self._mapped.values():
+            mapped.clear()
         self.unbind()
 
     def unbind(self) -> None:
@@ -160,6 +175,17 @@ class Wire:
         if compiled is None or compiled.kind is not route.kind:
             compiled = self._compiled[key] = Compiled(route.kind, profile)
         return compiled
+
+
+def _decode(owner: Owner, incoming: Incoming) -> Parsed:
+    try:
+        return owner.format.decode(incoming, owner.memory)
+    except Exception as error:
+        # Decoders never raise. If one did, its message would come again and again, and nothing else.
+        log.exception("a decoder failed; its message is kept", format=owner.format.name, topic=incoming.topic)
+        return refuse(
+            Reason.UNDECODABLE, "", type(error).__name__, "a message that we can read; ours to mend"
+        )
 
 
 @dataclasses.dataclass(slots=True)

@@ -18,7 +18,7 @@ from storage.kinds import Connection
 # How many are noted that nobody has claimed; who makes up ever new ones fills no table.
 MOST_UNCLAIMED = 10_000
 LONGEST_NAME = 256
-_MOST_FIELDS, _MOST_TOPICS = 100, 8
+_MOST_FIELDS, _MOST_TOPICS = 100, 64
 
 
 class SourceError(AlatauError):

@@ -81,7 +81,7 @@ async def test_no_receipt_before_the_commit(rig: Rig, device: Device, table: str
                     "WHERE application_name = $1 AND NOT granted",
                     ingest.options.worker,
                 )
-                assert ingest._receipts.rest(0) == []
+                assert ingest._telling._receipts.rest(0) == []
                 assert 2 not in receipts(device)
             await until_told(rig, device, 2)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from mqtt5 import PublishPacket
 
 from ingest.arrivals import Arrivals
+from ingest.decoders.parsed import Parsed
 from ingest.decoders.table import FORMATS
 from ingest.intake import Cut
 from ingest.routes import Routes
@@ -167,3 +169,28 @@ def test_a_native_topic_is_of_no_format(routes: Routes) -> None:
     cut = cut_of(routes, ("alatau/v1/air-7/telemetry", {"temperature": 2}), ("elsewhere", {}))
     assert stored(cut) == [("air-7", 2)]
     assert [reason for reason, _ in faults(cut)] == [Reason.UNKNOWN_TOPIC]
+
+
+def test_what_is_no_metric_is_told_until_a_message_of_its_source_was_read(routes: Routes) -> None:
+    state = ("tele/air-7/STATE", {"Time": "2026-01-01T05:00:00", "Wifi": {"RSSI": 70}})
+    sensor = ("tele/air-7/SENSOR", {"Time": "2026-01-01T05:00:00", "BME280": {"Temperature": -3.5}})
+    assert [reason for reason, _ in faults(cut_of(routes, state))] == [Reason.NO_METRICS]
+    assert stored(cut_of(routes, sensor)) == [("air-7", -3.5)]
+    assert not faults(cut_of(routes, state))
+    routes.wire.bind(Bindings({}, {}))
+    assert faults(cut_of(routes, state)), "another profile may be of other fields"
+
+
+def test_a_decoder_that_fails_costs_its_message_and_no_other(
+    routes: Routes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Parsed:
+        raise ZeroDivisionError
+
+    (senml,) = [one for one in FORMATS if one.name == "senml"]
+    others = [one for one in FORMATS if one.name != "senml"]
+    wire = Wire([dataclasses.replace(senml, decode=fail), *others])
+    monkeypatch.setattr(routes, "wire", wire)
+    cut = cut_of(routes, ("senml/air-7", []), ("telegraf/air-7", b"weather temperature=-3.5"))
+    assert [reason for reason, _ in faults(cut)] == [Reason.UNDECODABLE]
+    assert stored(cut) == [("air-7", -3.5)]
