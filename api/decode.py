@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, with_config
@@ -34,6 +34,8 @@ router = APIRouter(prefix=f"{PREFIX}/decode", tags=["decode"])
 
 LARGEST_PAYLOAD = 65_536  # bytes
 _MOST_BEFORE = 16
+_MOST_TOLD = 1000  # of each list
+_AT_ONCE = asyncio.Semaphore(2)
 _EXAMPLE = {
     "topic": "senml/sample-air-1",
     "payload": '[{"n":"pm2_5","u":"ug/m3","v":12.5},{"n":"humidity","u":"%RH","v":41}]',
@@ -182,6 +184,9 @@ class DecodedAnswer(TypedDict):
     statuses: list[DecodedStatus]
     refused: list[DecodedRefusal]
     replies: list[DecodedReply]
+    more: Annotated[
+        int, Field(description="How many entries are left out: each list has 1,000 at most.", examples=[0])
+    ]
 
 
 @router.post("", response_model=DecodedAnswer)
@@ -192,18 +197,26 @@ async def post_message(body: DecodedMessage, api: Api) -> Response:
     kind, profile = await _read_by(body, api, reader)
     received = api.clock().timestamp()
     try:
-        # A large payload takes a while; others are answered meanwhile.
-        explained = await asyncio.to_thread(
-            reader.explain,
-            messages,
-            received=received,
-            catalogue=api.catalogue,
-            kind=kind,
-            profile=profile,
-        )
+        # A large payload takes a while; others are answered meanwhile, and no more than two are read at once.
+        async with _AT_ONCE:
+            return await asyncio.to_thread(
+                lambda: answer(
+                    _bounded(
+                        reader.explain(
+                            messages, received=received, catalogue=api.catalogue, kind=kind, profile=profile
+                        ).as_json()
+                    )
+                )
+            )
     except AlatauError as error:
         raise ProblemError(ProblemType.INVALID_BODY, str(error)) from None
-    return answer(explained.as_json())
+
+
+def _bounded(content: dict[str, Any]) -> dict[str, Any]:
+    """Return what is told of a message: of each list the first, and how many more there are of all."""
+    lists = {name: told for name, told in content.items() if isinstance(told, list)}
+    more = sum(max(0, len(told) - _MOST_TOLD) for told in lists.values())
+    return {**content, **{name: told[:_MOST_TOLD] for name, told in lists.items()}, "more": more}
 
 
 async def _read_by(

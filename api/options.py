@@ -183,7 +183,7 @@ class Explained(Protocol):
     """What messages say, and what becomes of them."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as ``api.decode.DecodedAnswer``."""
+        """Return it as ``api.decode.DecodedAnswer``, whole."""
         ...
 
 

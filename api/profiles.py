@@ -27,6 +27,7 @@ from storage.alert_rules import Origin
 from storage.audit import record
 from storage.kinds import Connection
 from storage.profiles import (
+    ProfileUsedError,
     StoredProfile,
     delete_profile,
     find_profile,
@@ -179,7 +180,7 @@ async def get_versions(name: Annotated[str, _NAME], api: Api) -> Response:
     return answer(content)
 
 
-@router.put("/{name}", response_model=ProfileAnswer)
+@router.put("/{name}", response_model=ProfileAnswer, responses={409: problem(409)})
 async def put_one_profile(
     request: Request, name: Annotated[str, _NAME], body: ChangedProfile, api: Api, caller: Asking
 ) -> Response:
@@ -192,7 +193,11 @@ async def put_one_profile(
     except ProfileError as error:
         raise ProblemError(ProblemType.INVALID_BODY, str(error)) from None
     async with api.database.connection() as connection, connection.transaction():
-        if await put_profile(connection, profile, Origin.API, caller.actor):
+        try:
+            is_changed = await put_profile(connection, profile, Origin.API, caller.actor)
+        except ProfileUsedError as error:
+            raise ProblemError(ProblemType.CONFLICT, str(error)) from None
+        if is_changed:
             detail = {"format": profile.format, "kind": profile.kind}
             await record(connection, [act(request, caller, "put profile", name, **detail)])
         content = _shape(await require_profile(connection, name))

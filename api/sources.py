@@ -182,12 +182,13 @@ async def post_release(request: Request, body: NamedSource, api: Api, caller: As
     _require_whole(request, api, caller)
     require_format(api, body.format)
     async with api.database.connection() as connection, connection.transaction():
-        if not await release_source(connection, body.format, body.source):
+        device = await release_source(connection, body.format, body.source)
+        if device is None:
             raise ProblemError(
                 ProblemType.NOT_FOUND,
                 f"{body.format} {body.source[:80]} is no device's; GET {PREFIX}/sources?claimed=true lists those",
             )
-        detail = {"format": body.format}
+        detail = {"format": body.format, "device": device}
         await record(connection, [act(request, caller, "release source", body.source, **detail)])
         content = await _stored(connection, body)
     return answer(content)

@@ -8,11 +8,10 @@ from typing import Annotated
 
 import asyncpg
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from cli.connections import owner_connection
-from cli.console import Steps, answers, errors
+from cli.console import Steps, answers, errors, shown
 from cli.settings import Settings, load_settings
 from ingest.replay import Replay
 from sensors.catalogue import Catalogue, builtin_file, read_city_file
@@ -94,11 +93,11 @@ def letters_list(
                 str(letter.dead_letter_id),
                 f"{letter.received_at:%Y-%m-%d %H:%M:%S}",
                 # Whatever a device wrote there is no markup.
-                escape(letter.topic),
+                shown(letter.topic),
                 letter.reason,
-                escape(letter.detail),
+                shown(letter.detail),
                 f"{letter.repeats:,}",
-                escape(letter.replay_verdict or ""),
+                shown(letter.replay_verdict or ""),
             )
         answers.print(table if found else "No dead letters.")
 

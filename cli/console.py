@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from stack.progress import Report
@@ -23,6 +24,18 @@ def _console(*, stderr: bool) -> Console:
 
 answers = _console(stderr=False)
 errors = _console(stderr=True)
+
+
+def printable(text: str) -> str:
+    """Return a text that does nothing to a terminal: what is not to be seen is shown as its number."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text[:2000]
+    )
+
+
+def shown(text: str) -> str:
+    """Return a text of a stranger for a table or a line: nothing of it is obeyed, and none of it is markup."""
+    return escape(printable(text))
 
 
 class Steps:

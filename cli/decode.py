@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from cli.console import answers
+from cli.console import answers, shown
 from cli.settings import load_settings
 from ingest.decoders.table import NAMES
 from ingest.explaining import Explained, Explainer, Outcome, written_time
@@ -63,7 +62,7 @@ def decode(
     catalogue = build_catalogue(content, str(catalog or "alatau.toml"))
     outcome = Explainer(Topics(load_settings().topic_root)).explain(
         list(_read(messages)),
-        received=parse_timestamp(received) / SECOND if received else time.time(),
+        received=_received(received) if received else time.time(),
         catalogue=catalogue,
         kind=kind,
         profile=_profile(catalogue, profile) if profile else None,
@@ -117,6 +116,13 @@ def _bytes(file: pathlib.Path) -> bytes:
         raise AlatauError(f"{file}: {error.strerror or error}; give the path of a file") from error
 
 
+def _received(text: str) -> float:
+    try:
+        return parse_timestamp(text) / SECOND
+    except (ValueError, OverflowError) as error:
+        raise AlatauError(f"--received: {error}; write 2026-01-01T00:00:00Z") from None
+
+
 def _show(outcome: Outcome) -> None:
     """Print it for people."""
     said = outcome.as_json()
@@ -124,28 +130,28 @@ def _show(outcome: Outcome) -> None:
     for one in outcome.readings:
         reading = one.reading
         past = ", of the past: never the latest" if reading.is_historical else ""
-        answers.print(f"\n{escape(reading.source)} at {written_time(reading.time) or 'its arrival'}{past}")
+        answers.print(f"\n{shown(reading.source)} at {written_time(reading.time) or 'its arrival'}{past}")
         answers.print(_table(one, outcome.kind))
     for status in said["statuses"]:
         state = "online" if status["online"] else "offline"
-        answers.print(f"\n{escape(status['source'])} is {state}, since {status['time'] or 'its arrival'}")
+        answers.print(f"\n{shown(status['source'])} is {state}, since {status['time'] or 'its arrival'}")
     for reply in said["replies"]:
-        answers.print(f"\nanswered on {escape(reply['topic'])}: {reply['payload']}", soft_wrap=True)
+        answers.print(f"\nanswered on {shown(reply['topic'])}: {reply['payload']}", soft_wrap=True)
     if not (said["readings"] or said["statuses"] or said["refused"]):
         answers.print("It says nothing that is stored.")
     for refused in said["refused"]:
         told = f"{refused['reason']}: {refused['detail']}"
-        answers.print(f"\n[red]refused[/], {escape(told)}", soft_wrap=True)
+        answers.print(f"\n[red]refused[/], {shown(told)}", soft_wrap=True)
 
 
 def _table(one: Explained, kind: Kind | None) -> Table:
     if kind is None or one.stored is None:
         table = Table("field", "value", "unit", box=None)
         for field, value in one.reading.values.items():
-            table.add_row(escape(field), f"{value:g}", escape(one.reading.units.get(field, "")))
+            table.add_row(shown(field), f"{value:g}", shown(one.reading.units.get(field, "")))
         return table
     table = Table(f"stored as {kind.name}", "value", "unit", box=None)
     for metric in kind.metrics:
         if metric.name in one.stored:
-            table.add_row(metric.name, f"{one.stored[metric.name]:g}", escape(metric.unit))
+            table.add_row(metric.name, f"{one.stored[metric.name]:g}", shown(metric.unit))
     return table

@@ -111,7 +111,7 @@ def versions(name: Name) -> None:
 @profile.command("apply")
 def apply(
     file: Annotated[
-        pathlib.Path, typer.Argument(metavar="FILE", help="TOML, [[profile]] after [[profile]].")
+        pathlib.Path, typer.Argument(metavar="FILE", help=r"TOML, \[\[profile]] after \[\[profile]].")
     ],
 ) -> None:
     """Add and change profiles as a file says; others stay as they are. What comes from then on is read so.
@@ -135,7 +135,15 @@ def apply(
             changed = [
                 one for one in profiles if await put_profile(connection, one, Origin.FILE, user_name())
             ]
-            acts = [Event(user_name(), "put profile", subject=one.name) for one in changed]
+            acts = [
+                Event(
+                    user_name(),
+                    "put profile",
+                    subject=one.name,
+                    detail={"format": one.format, "kind": one.kind},
+                )
+                for one in changed
+            ]
             await record(connection, acts)
             return len(changed)
 

@@ -107,7 +107,9 @@ def _value(text: str) -> Any:
 
 @rule.command("apply")
 def apply(
-    file: Annotated[pathlib.Path, typer.Argument(metavar="FILE", help="TOML, with [[rule]] after [[rule]].")],
+    file: Annotated[
+        pathlib.Path, typer.Argument(metavar="FILE", help=r"TOML, with \[\[rule]] after \[\[rule]].")
+    ],
 ) -> None:
     """Add and change rules as a file says; others stay as they are.
 

@@ -6,11 +6,10 @@ import asyncio
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from cli.connections import owner_connection
-from cli.console import Steps, answers, errors
+from cli.console import Steps, answers, errors, shown
 from cli.correct import user_name
 from cli.settings import Settings, load_settings
 from ingest.decoders.table import FORMATS, NAMES
@@ -73,17 +72,17 @@ def show(
             return await list_sources(connection, claimed=claimed, wire_format=wire_format, limit=limit)
 
     found = asyncio.run(run(load_settings()))
-    table = Table("format", "source", "device", "profile", "last seen", "said", box=None)
+    table = Table("format", "source", "device", "profile", "last seen unclaimed", "said", box=None)
     for one in found:
         said = ", ".join(f"{name} {value:g}" for name, (value, _) in list(one.fields.items())[:6])
         seen = f"{one.last_seen:%Y-%m-%d %H:%M:%S}Z"
         table.add_row(
             one.format,
-            escape(one.name),  # whatever a gateway calls it is no markup
+            shown(one.name),  # whatever a gateway calls it is no markup
             one.device or "[yellow]unclaimed[/]",
             one.profile or "",
             seen,
-            escape(said),
+            shown(said),
         )
     answers.print(table if found else "Nobody was seen yet.")
 
@@ -94,7 +93,10 @@ def claim(
     name: Name,
     device: Annotated[str, typer.Option(help="The registered device that it is.")],
     profile: Annotated[
-        str | None, typer.Option(help="Which field is which metric; without it, those of the same name.")
+        str | None,
+        typer.Option(
+            help="Which field is which metric; without it, the one called FORMAT-KIND, or else by their names."
+        ),
     ] = None,
 ) -> None:
     """Make a source a device's: what it sends becomes readings, and what was kept of it is stored now.
@@ -146,14 +148,14 @@ def release(wire_format: Format, name: Name) -> None:
       alatau source release chirpstack 24e124aa00000007
     """
 
-    async def run(settings: Settings) -> bool:
+    async def run(settings: Settings) -> str | None:
         async with owner_connection(settings) as connection, connection.transaction():
-            was = await release_source(connection, wire_format, name)
-            if was:
-                detail = {"format": wire_format}
+            device = await release_source(connection, wire_format, name)
+            if device is not None:
+                detail = {"format": wire_format, "device": device}
                 await record(connection, [Event(user_name(), "release source", subject=name, detail=detail)])
-            return was
+            return device
 
-    if not asyncio.run(run(load_settings())):
+    if asyncio.run(run(load_settings())) is None:
         raise AlatauError(f"{wire_format} {name} is no device's; alatau source list shows who is")
     answers.print(f"{wire_format} {name} is released", markup=False)

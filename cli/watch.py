@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 import time
 import urllib.parse
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-import orjson
 import typer
 
 from cli.api_client import ApiAwayError, ApiClient, api_client
@@ -53,7 +53,8 @@ def watch(
             answers.print(heading(device), markup=False, soft_wrap=True)
         for event in itertools.islice(_events(watched, every), count):
             if as_json:
-                answers.print(orjson.dumps(event).decode(), soft_wrap=True, markup=False)
+                # In ASCII: what a terminal would obey is escaped, too.
+                answers.print(json.dumps(event), soft_wrap=True, markup=False)
             elif answers.is_terminal:
                 answers.print(line(event), no_wrap=True, overflow="ellipsis")
             else:

@@ -6,6 +6,8 @@ from typing import Any
 
 from rich.text import Text
 
+from cli.console import printable
+
 # ``time`` and ``verdict``, and what there is to say of such a one.
 Event = dict[str, Any]
 
@@ -70,10 +72,3 @@ def _payload(event: Event) -> str:
     text, channel = event["payload"], event["topic"].rpartition("/")[2]
     shown = f"{event['bytes']} bytes" if text is None else printable(text)
     return f"{printable(channel)} {shown if len(shown) <= _PAYLOAD else shown[: _PAYLOAD - 1] + '…'}"
-
-
-def printable(text: str) -> str:
-    """Return a text that does nothing to a terminal: what is not to be seen is shown as its number."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text[:2000]
-    )

@@ -185,6 +185,7 @@ class Committer:
         metrics.merged.inc(written.merged)
         metrics.duplicate.inc(written.duplicate)
         metrics.limited.inc(cut.limited)
+        metrics.left_out.inc(cut.foreign.left_out)
         refused = collections.Counter(letter.reason for letter in batch.letters.kept)
         for reason, count in refused.items():
             metrics.dead_letters.labels(reason.value).inc(count)

@@ -49,6 +49,11 @@ class Explanation(NamedTuple):
     found: str | None = None
     valid: str | None = None
 
+    @property
+    def place(self) -> str | None:
+        """The path, found if it has to be."""
+        return self.path() if callable(self.path) else self.path
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:

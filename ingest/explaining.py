@@ -94,7 +94,7 @@ class Outcome:
             yield {
                 "reason": fault.reason.value,
                 "detail": known.detail,
-                "path": known.path() if callable(known.path) else known.path,
+                "path": known.place,
                 "found": known.found,
                 "valid": known.valid,
             }

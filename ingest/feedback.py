@@ -67,8 +67,7 @@ class Feedback:
 def told(fault: Fault, detail: str, received: int, withheld: int, docs: str = DOCS) -> bytes:
     """Return the payload that tells of a refusal: JSON of at most ``MOST_BYTES``, ``received`` in Unix µs."""
     known = fault.explained
-    path = known.path() if callable(known.path) else known.path
-    path = None if path is None else _clean(path)
+    path = None if (place := known.place) is None else _clean(place)
     link = f"{docs}#{fault.reason.value}"
     message: dict[str, Any] = {
         "reason": fault.reason.value,

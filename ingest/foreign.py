@@ -6,7 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from ingest.decode import Explanation, Fault
-from ingest.decoders.parsed import Parsed, Reply
+from ingest.decoders.parsed import Parsed, Reading, Reply
+from ingest.mapping import Mapped
 from ingest.messages import refused
 from ingest.wire import Sightings, unclaimed
 from sensors.checks import Reason
@@ -34,6 +35,7 @@ class Foreign:
     sightings: Sightings = dataclasses.field(default_factory=Sightings)
     heard: list[Heard] = dataclasses.field(default_factory=list)
     lessons: list[Lesson] = dataclasses.field(default_factory=list)
+    left_out: int = 0  # readings without any metric, of sources that are read
 
     def take(self, cut: Cut, packet: PublishPacket, received: int, *, is_last: bool = False) -> bool:
         """Take a message of another format; return False, and take nothing, where it is of none, or of a device that
@@ -82,8 +84,9 @@ class Foreign:
                 cut.append(mapped.row, packet, received, one.route)
                 if len(parsed.readings) == 1 and not (mapped.faults or parsed.refusals or parsed.statuses):
                     wire.note_row(packet, received, owner, one, reading, mapped.row)
-            elif reading.source in owner.mapped and mapped.faults[0].reason is Reason.NO_METRICS:
-                continue  # firmware says more than one measures: once it is known that it is read, that is no fault
+            elif self._is_left_out(owner, reading, mapped):
+                self.left_out += 1
+                continue
             for fault in mapped.faults:
                 cut.fault(packet, received, one.route, fault)
         for refusal in parsed.refusals:
@@ -94,3 +97,14 @@ class Foreign:
             detail = unclaimed(owner.format, {reading.source for reading in strangers})
             known = Explanation(detail, None, strangers[0].source, "a source that a device has claimed")
             cut.fault(packet, received, route, Fault(Reason.UNCLAIMED, known))
+
+    def _is_left_out(self, owner: Owner, reading: Reading, mapped: Mapped) -> bool:
+        """Return whether a reading that became no row is what firmware says beside what it measures.
+
+        Only once its source was read: until then, everything it says may be called wrongly.
+        """
+        return (
+            owner.format.says_more
+            and reading.source in owner.mapped
+            and mapped.faults[0].reason is Reason.NO_METRICS
+        )

@@ -35,6 +35,7 @@ class IngestMetrics:
             "sequence_gaps_abandoned", "Gaps in numbers that devices gave up: readings are lost."
         )
         self.statuses = self._counter("statuses_recorded", "Statuses of devices that were news.")
+        self.left_out = self._counter("readings_left_out", "Readings of other formats without any metric.")
         self.limited = self._counter("readings_limited", "Readings refused for their device's rate.")
         self.dead_letters = self._by_reason("dead_letters", "Messages kept as dead letters.")
         self.letters_folded = self._by_reason(

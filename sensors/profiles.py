@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+import math
 import re
 from collections.abc import Collection
 
@@ -72,8 +73,12 @@ def check_profile(profile: Profile, catalogue: Catalogue, formats: Collection[st
         )
     if not 1 <= len(profile.fields) <= MOST_FIELDS:
         raise ProfileError(f"{where}: {len(profile.fields)} fields; map between 1 and {MOST_FIELDS}")
+    if "\0" in f"{profile.title}{profile.source}{''.join(one.field for one in profile.fields)}":
+        raise ProfileError(f"{where}: a character is NUL, which no text that is kept has; leave it out")
     taken: dict[str, str] = {}
     for one in profile.fields:
+        if not (math.isfinite(one.scale) and math.isfinite(one.offset)):
+            raise ProfileError(f"{where}: {one.field}: scale and offset are finite numbers; correct it there")
         place = kind.index.get(one.metric)
         if place is None:
             raise ProfileError(

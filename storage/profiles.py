@@ -9,10 +9,14 @@ from typing import Any
 
 import msgspec
 
-from sensors.profiles import Profile
+from sensors.profiles import Profile, ProfileError
 from storage.alert_rules import Origin
 from storage.devices import DEVICES_CHANGED, DEVICES_CHANNEL
 from storage.kinds import Connection
+
+
+class ProfileUsedError(ProfileError):
+    """A profile is in use, and can't become another."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,8 +63,18 @@ async def find_profile(connection: Connection, name: str) -> StoredProfile | Non
 async def put_profile(connection: Connection, profile: Profile, origin: Origin, by: str) -> bool:
     """Store a profile as a new version of the one of its name, announce it; return whether that changed anything.
 
-    In a transaction.
+    In a transaction. Raises ProfileUsedError where sources name the one that is there, and it is of another format or
+    kind.
     """
+    await hold_profile(connection, profile.name)
+    known = await find_profile(connection, profile.name)
+    if known is not None and known.sources:
+        was = known.profile
+        if (was.format, was.kind) != (profile.format, profile.kind):
+            raise ProfileUsedError(
+                f"{known.sources} sources name the profile {profile.name}, which is of {was.format} and {was.kind}; "
+                "put this one under another name, or claim them with another one first"
+            )
     definition = msgspec.to_builtins(profile)
     row = await connection.fetchrow(
         """

@@ -103,17 +103,19 @@ def default_profile(wire_format: str, kind: str) -> str:
 async def profile_for(
     connection: Connection, wire_format: str, kind: str, device: str | None
 ) -> Profile | None:
-    """Return the profile by which a device's messages of a format are read where nobody names one: that of its first
-    source, else the kind's; None where there is neither."""
+    """Return the profile by which a device's messages of a format are read where nobody names one: that of its own
+    topic or its first source, else the kind's; None where there is neither."""
     definition = await connection.fetchval(
         """
         SELECT definition FROM alatau.profile WHERE name = coalesce(
             (SELECT s.profile FROM alatau.source s JOIN alatau.device d USING (device_id)
-             WHERE s.format = $1 AND d.id = $2 ORDER BY s.name LIMIT 1), $3)
+             WHERE s.format = $1 AND d.id = $2 ORDER BY s.name <> $2, s.name LIMIT 1), $3)
+            AND definition->>'format' = $1 AND definition->>'kind' = $4
         """,
         wire_format,
         device,
         default_profile(wire_format, kind),
+        kind,
     )
     return None if definition is None else msgspec.convert(definition, Profile)
 
@@ -257,15 +259,21 @@ async def _check_fits(connection: Connection, profile: Profile, wire_format: str
         )
 
 
-async def release_source(connection: Connection, wire_format: str, name: str) -> bool:
-    """Make a source nobody's; what it sends from then on is kept as unclaimed. Return whether it was somebody's."""
-    status = await connection.execute(
+async def release_source(connection: Connection, wire_format: str, name: str) -> str | None:
+    """Make a source nobody's; what it sends from then on is kept as unclaimed. Return whose it was."""
+    device: str | None = await connection.fetchval(
         """
-        UPDATE alatau.source SET device_id = NULL, profile = NULL, kept_after = NULL, changed_at = clock_timestamp()
-        WHERE format = $1 AND name = $2 AND device_id IS NOT NULL
+        WITH old AS (
+            SELECT format, name, d.id FROM alatau.source JOIN alatau.device d USING (device_id)
+            WHERE format = $1 AND name = $2 FOR UPDATE OF source
+        )
+        UPDATE alatau.source s
+        SET device_id = NULL, profile = NULL, kept_after = NULL, changed_at = clock_timestamp()
+        FROM old WHERE s.format = old.format AND s.name = old.name
+        RETURNING old.id
         """,
         wire_format,
         name,
     )
     await connection.execute("SELECT pg_notify($1, $2)", DEVICES_CHANNEL, DEVICES_CHANGED)
-    return str(status) != "UPDATE 0"
+    return device

@@ -120,4 +120,12 @@ def topic_of(device: str) -> str:
     return f"senml/{device}"
 
 
-FORMAT = Format("senml", "SenML", (topic_of("+"),), decode, is_own=True, layout=_shapes.layout)
+FORMAT = Format(
+    "senml",
+    "SenML",
+    (topic_of("+"),),
+    decode,
+    is_own=True,
+    layout=_shapes.layout,
+    says_more=False,  # who writes a pack writes it for us
+)

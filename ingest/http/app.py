@@ -15,7 +15,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ingest.decode import Fault
 from ingest.decoders import senml
+from ingest.hints import HINTS
 from ingest.http.accounts import Accounts
 from ingest.http.bodies import Bodies, BodyPolicy
 from ingest.http.identity import GuessPolicy, Identity
@@ -65,9 +67,11 @@ class Reception:
         """Answer once a message is committed. Raises HttpProblemError, StorageError, NotTakenError."""
         username, device = await self._identify(request), request.path_params["device"]
         if (gateway := gateway_of(username)) is not None:
-            raise _not_here(username, f"only {gateway[0]}'s webhook")
+            raise HttpProblemError(Problem.FORBIDDEN, f"{username} is a gateway's; {_instead(gateway[0])}")
         if client_id_of(username) != device:
-            raise _not_here(username, TELEMETRY_PATH.format(device=client_id_of(username)))
+            there = TELEMETRY_PATH.format(device=client_id_of(username))
+            detail = f"{username} speaks for itself alone; send to {there}"
+            raise HttpProblemError(Problem.FORBIDDEN, detail)
         topic = self._topic(request, device)
         payload = await self._bodies.read(request)
         return _answer(await self._store(device, topic, payload))
@@ -131,8 +135,11 @@ def create_app(ingest: Ingest, reception: Reception) -> Starlette:
     return app
 
 
-def _not_here(username: str, there: str) -> HttpProblemError:
-    return HttpProblemError(Problem.FORBIDDEN, f"{username} speaks for itself alone; send to {there}")
+def _instead(wire_format: str) -> str:
+    for server, webhook in WEBHOOKS.items():
+        if webhook.format.name == wire_format:
+            return f"send to {WEBHOOK_PATH.format(server=server)}"
+    return "publish over MQTT: its format has no webhook"
 
 
 def _media_type(request: Request, read: Iterable[str]) -> str:
@@ -174,12 +181,24 @@ def _acknowledge(verdict: Verdict) -> Response:
 
 
 def _told(verdict: Verdict) -> dict[str, Any]:
-    told = [{"reason": one.reason.value, "detail": one.detail} for one in verdict.faults[:_LISTED]]
+    told = [_refusal(one) for one in verdict.faults[:_LISTED]]
     more = len(verdict.faults) - len(told)
     return {
         "refused": told,
         **({"more": more} if more else {}),
         "received_at": format_timestamp(verdict.received),
+    }
+
+
+def _refusal(fault: Fault) -> dict[str, str | None]:
+    known = fault.explained
+    return {
+        "reason": fault.reason.value,
+        "detail": known.detail,
+        "path": known.place,
+        "found": known.found,
+        "valid": known.valid,
+        "hint": HINTS[fault.reason],
     }
 
 

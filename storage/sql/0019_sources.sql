@@ -23,7 +23,7 @@ CREATE TABLE alatau.source (
     format      text NOT NULL COLLATE "C",
     name        text NOT NULL COLLATE "C" CHECK (length(name) BETWEEN 1 AND 256),
     device_id   int REFERENCES alatau.device ON DELETE SET NULL,  -- NULL: nobody has claimed it
-    profile     text REFERENCES alatau.profile,  -- NULL: fields are metrics of the same name
+    profile     text REFERENCES alatau.profile,  -- NULL: the one called format-kind, else fields are metrics of the same name
     first_seen  timestamptz NOT NULL DEFAULT now(),
     last_seen   timestamptz NOT NULL DEFAULT now(),
     messages    bigint NOT NULL DEFAULT 0,  -- that nobody had claimed

@@ -146,7 +146,11 @@ ALTER DEFAULT PRIVILEGES IN SCHEMA reading GRANT SELECT ON TABLES TO alatau_read
 ALTER DEFAULT PRIVILEGES IN SCHEMA rollup GRANT SELECT ON TABLES TO alatau_reader;
 
 -- What speaks other formats: ingest notes who is seen, people claim it.
-GRANT SELECT ON alatau.profile, alatau.source TO alatau_ingest, alatau_api, alatau_reader;
+GRANT SELECT ON alatau.profile, alatau.source TO alatau_ingest, alatau_api;
+-- Not the topics: FIWARE's have a secret of devices in them.
+GRANT SELECT ON alatau.profile TO alatau_reader;
+GRANT SELECT (format, name, device_id, profile, first_seen, last_seen, messages, fields, changed_at)
+    ON alatau.source TO alatau_reader;
 GRANT INSERT, DELETE, UPDATE (last_seen, messages, fields, topics, kept_after) ON alatau.source TO alatau_ingest;
 -- What was kept of a source that somebody has claimed since is read again.
 GRANT UPDATE (replayed_at, replay_verdict) ON alatau.dead_letter TO alatau_ingest;

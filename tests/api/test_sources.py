@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import httpx2
@@ -133,6 +134,8 @@ async def test_a_profile_is_put_changed_used_and_deleted_and_keeps_its_versions(
     claim = {"format": "senml", "source": "s-1", "device": "weather-1", "profile": "ours"}
     assert (await post(client, "sources/claim", **claim)).status_code == 200
     assert (await fetch(client, "profiles/ours"))["sources"] == 1
+    other = {**MINE, "kind": "noise", "map": [{"field": "t", "metric": "laeq"}]}
+    assert "under another name" in problem(await client.put(path, json=other), 409, "conflict")["detail"]
     in_use = problem(await client.delete(path), 409, "conflict")
     assert "1 sources name the profile ours" in in_use["detail"]
     await post(client, "sources/release", format="senml", source="s-1")
@@ -233,6 +236,15 @@ async def test_our_own_format_is_explained_by_the_device_s_kind(client: httpx2.A
     (refused,) = said["refused"]
     assert 'did you mean "pm2_5"?' in refused["detail"]
     assert (refused["path"], refused["found"]) == ("/pm25", '"pm25"')
+
+
+async def test_of_a_large_message_the_first_readings_are_told_and_how_many_more_there_are(
+    client: httpx2.AsyncClient,
+) -> None:
+    payload = json.dumps([{"ts": 1_700_000_000 + second, "pm2_5": 1} for second in range(1200)])
+    said = (await post(client, "decode", topic="alatau/v1/air-1/telemetry", payload=payload)).json()
+    assert (len(said["readings"]), len(said["refused"])) == (1000, 1000), "they are too old"
+    assert said["more"] == 400
 
 
 @pytest.mark.parametrize(

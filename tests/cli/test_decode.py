@@ -85,6 +85,16 @@ def test_what_is_refused_says_where_and_what_would_be_right(alatau: Alatau, tmp_
     assert 'refused, wrong_unit: humidity: "hPa" and "%" measure different things' in result.out
 
 
+def test_what_a_device_calls_itself_is_not_obeyed_by_the_terminal(
+    alatau: Alatau, tmp_path: pathlib.Path
+) -> None:
+    lines = tmp_path / "lines.txt"
+    lines.write_text("weather,host=\x1b[2Jroof temperature=1")
+    result = alatau("decode", "telegraf/air-7", str(lines))
+    assert "\x1b" not in result.out
+    assert "air-7/\\x1b[2Jroof" in result.out
+
+
 def test_what_ingest_s_checks_would_refuse_is_shown(alatau: Alatau, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "pack.json"
     path.write_text('[{"n":"temperature","u":"Cel","v":85},{"n":"humidity","u":"%RH","v":41,"t":1700000000}]')
@@ -124,6 +134,7 @@ def test_a_profile_that_comes_with_us_is_taken_by_its_name(alatau: Alatau, tmp_p
         (["senml/air-7"], "give a topic and a file, one after the other"),
         (["senml/air-7", "{pack}.not"], "give the path of a file"),
         (["senml/air-7", "{pack}", "--kind", "air_qualty"], 'did you mean "air_quality"?'),
+        (["senml/air-7", "{pack}", "--received", "yesterday"], "write 2026-01-01T00:00:00Z"),
     ],
 )
 def test_what_can_not_be_done_is_said(

@@ -18,10 +18,10 @@ import yaml
 from broker.accounts import Service
 from broker.secrets import generate_secret
 from ingest.decoders.parsed import Incoming
-from ingest.decoders.table import NAMES, format_of
+from ingest.decoders.table import format_of
 from ingest.mapping import Compiled
 from sensors.catalogue import Catalogue
-from sensors.profiles import check_profile, read_profiles
+from sensors.profiles import builtin_profiles
 from sensors.statuses import Said
 from sensors.topics import Channel, Topics
 from stack.servers import Servers
@@ -137,8 +137,7 @@ def test_shelly_publishes_as_the_device_of_its_topic_and_its_profile_maps_it(cat
     ((settings,), (notified,)) = blocks("json", "shelly"), blocks("json", "notified")
     said = json.loads(settings.text)["config"]
     assert said["client_id"] == said["topic_prefix"] == said["user"]
-    (profile,) = read_profiles(blocks("toml", "shelly")[0].text.encode(), "page")
-    check_profile(profile, catalogue, NAMES)
+    (profile,) = [one for one in builtin_profiles() if one.name == "shelly-electricity"]
     topic = f"{said['topic_prefix']}/events/rpc"
     found = format_of(topic)
     assert found is not None

@@ -119,6 +119,9 @@ def _profile(**changes: object) -> Profile:
         ),
         ({"fields": (Field("t", "temperature", unit="hPa"),)}, "measure different things"),
         ({"fields": (Field("t", "temperature", unit="celsius"),)}, "no unit that is known here"),
+        ({"fields": (Field("t", "temperature", scale=math.nan),)}, "finite numbers"),
+        ({"fields": (Field("t", "temperature", offset=math.inf),)}, "finite numbers"),
+        ({"fields": (Field("t\0", "temperature"),)}, "NUL"),
     ],
 )
 def test_a_wrong_profile_is_refused_with_what_would_be_right(
