@@ -76,13 +76,15 @@ class PahoSession:
         self._client = client
 
     @classmethod
-    async def open(cls, options: SessionOptions, filters: Iterable[str], sink: Sink) -> Self:
+    async def open(
+        cls, options: SessionOptions, filters: Iterable[str], sink: Sink, retained: Iterable[str] = ()
+    ) -> Self:
         """Connect and subscribe at QoS 1. Raises SessionError."""
         session = cls(options, sink)
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await session._connect(options)
-                await session._subscribe(filters)
+                await session._subscribe([*filters, *retained])
         except (OSError, TimeoutError) as error:
             await session.close()
             reason = str(error) or "no answer"

@@ -84,7 +84,7 @@ class Documented:
         return printed
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 async def city(local_stack: LocalStack) -> AsyncIterator[Documented]:
     owner = await connect(local_stack.owner_url, application="test")
     secret = local_stack.secrets.sample_device_secret
@@ -129,7 +129,7 @@ async def city(local_stack: LocalStack) -> AsyncIterator[Documented]:
     await owner.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 async def application(city: Documented, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FastAPI]:
     exports = ExportOptions(tmp_path_factory.mktemp("exports"))
     options = ApiOptions(
@@ -143,14 +143,14 @@ async def application(city: Documented, tmp_path_factory: pytest.TempPathFactory
         yield app
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 async def api(application: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
     transport = httpx2.ASGITransport(app=application)
     async with httpx2.AsyncClient(transport=transport, base_url="http://api") as client:
         yield client
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 async def api_url(application: FastAPI) -> AsyncIterator[str]:
     """The API on a socket, for programs."""
     async with listen(application, lifespan="off") as url:
