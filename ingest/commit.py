@@ -25,6 +25,7 @@ from storage.errors import PermanentError, RetryableError, classify
 from storage.wire_sources import ClaimedMeanwhileError
 from storage.writer import Batch, Written, write
 
+_CLAIMS_AWAITED = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 # A transaction takes a fraction of a second; after this the database hangs, and a fresh connection may not.
 _DEADLINE_SECONDS, _MOST_PATIENCE = 30.0, 8
@@ -96,6 +97,15 @@ class Committer:
         return cut.stored
 
     async def _store_whole(self, cut: Cut) -> list[ReadingBatch]:
+        for _ in range(_CLAIMS_AWAITED):
+            try:
+                return await self._store_as_read(cut)
+            except ClaimedMeanwhileError:
+                await self._directory.refresh(anew=True)
+                cut.begin_again()
+        raise RetryableError("a source is claimed by now, but its device is not known yet")
+
+    async def _store_as_read(self, cut: Cut) -> list[ReadingBatch]:
         if cut.unrouted:
             # A device may have been registered a moment ago.
             await self._directory.refresh(cut.unknown_devices())
@@ -106,9 +116,7 @@ class Committer:
             written = await self._write(cut, readings)
         except ClaimedMeanwhileError:
             self._quota = before
-            await self._directory.refresh(anew=True)
-            cut.begin_again()
-            return await self._store_halves(cut)
+            raise
         except PermanentError as error:
             self._quota = before  # no letter of this transaction was kept
             if cut.messages == 1:

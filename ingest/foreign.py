@@ -6,8 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from ingest.decode import Explanation, Fault
-from ingest.decoders.parsed import Parsed, Reading, Reply
-from ingest.mapping import Mapped
+from ingest.decoders.parsed import Parsed, Reply
 from ingest.messages import refused
 from ingest.wire import Sightings, unclaimed
 from sensors.checks import Reason
@@ -80,11 +79,13 @@ class Foreign:
             route = route or one.route
             mapped = one.compiled.map(reading)
             if mapped.row is not None:
-                owner.mapped.add(reading.source)
+                owner.note_row(packet.topic, reading.source)
                 cut.append(mapped.row, packet, received, one.route)
                 if len(parsed.readings) == 1 and not (mapped.faults or parsed.refusals or parsed.statuses):
                     wire.note_row(packet, received, owner, one, reading, mapped.row)
-            elif self._is_left_out(owner, reading, mapped):
+            elif mapped.faults[0].reason is Reason.NO_METRICS and owner.leaves_out(
+                packet.topic, reading.source
+            ):
                 self.left_out += 1
                 continue
             for fault in mapped.faults:
@@ -97,14 +98,3 @@ class Foreign:
             detail = unclaimed(owner.format, {reading.source for reading in strangers})
             known = Explanation(detail, None, strangers[0].source, "a source that a device has claimed")
             cut.fault(packet, received, route, Fault(Reason.UNCLAIMED, known))
-
-    def _is_left_out(self, owner: Owner, reading: Reading, mapped: Mapped) -> bool:
-        """Return whether a reading that became no row is what firmware says beside what it measures.
-
-        Only once its source was read: until then, everything it says may be called wrongly.
-        """
-        return (
-            owner.format.says_more
-            and reading.source in owner.mapped
-            and mapped.faults[0].reason is Reason.NO_METRICS
-        )

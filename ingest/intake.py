@@ -116,8 +116,12 @@ class Cut:
         return self.parts
 
     def begin_again(self) -> None:
-        """Read the messages once more, as the only part of this cut: what they are read by has changed."""
-        self.parts = [self._part(self._every())]
+        """Read the messages once more: what they are read by has changed. What is charged and asked stays so."""
+        anew = self._part(self._every())
+        anew.foreign.replies = self.foreign.replies
+        self.limits, self.limited, self.checked, self.settled = None, 0, None, None
+        self.kinds, self.faulty, self.unrouted = anew.kinds, anew.faulty, anew.unrouted
+        self.sequence, self.foreign = anew.sequence, anew.foreign
 
     def _every(self) -> list[tuple[PublishPacket, int]]:
         return [

@@ -86,10 +86,11 @@ class KeptReplay:
             self._claimed.clear()
             try:
                 await self._once()
-            except Exception as error:
-                if (ours := classify(error)) is None:
-                    raise
-                log.warning("what was kept can't be read again yet; trying again", error=str(ours))
+            except Exception as error:  # noqa: BLE001
+                # Whatever it is: what comes does not wait for what was kept.
+                log.warning(
+                    "what was kept can't be read again yet; trying again", error=str(classify(error) or error)
+                )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_SECONDS):
                     await self._claimed.wait()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import math
+from collections.abc import Iterable
 
 import asyncpg
 from mqtt5 import PublishPacket
@@ -15,7 +18,7 @@ from ingest.messages import unregistered
 from ingest.routes import Routes
 from ingest.statuses import read_status
 from ingest.wire import Wire
-from sensors.checks import TimeWindow
+from sensors.checks import Reason, TimeWindow
 from sensors.errors import CatalogueError
 from sensors.times import to_microseconds
 from sensors.topics import Channel, Topics
@@ -24,7 +27,7 @@ from storage.dead_letters import StoredLetter, note_replay
 from storage.device_status import Heard, record_statuses
 from storage.devices import load_routes
 from storage.latest import flush_latest
-from storage.lessons import load_lessons
+from storage.lessons import Lesson, load_lessons
 from storage.wire_sources import load_bindings
 from storage.writer import Batch, write
 
@@ -47,7 +50,10 @@ class Verdict:
 class Replay:
     """Feeds letters again on one connection, which must be allowed to write readings and letters."""
 
-    def __init__(self, connection: asyncpg.Connection, routes: Routes, topics: Topics) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, routes: Routes, topics: Topics, lessons: Iterable[Lesson]
+    ) -> None:
+        self._lessons = collections.deque(lessons)
         self._connection = connection
         self._routes = routes
         self._topics = topics
@@ -62,8 +68,7 @@ class Replay:
         routes.set_catalogue(stored[1])
         routes.add(await load_routes(connection))
         routes.wire.bind(await load_bindings(connection))
-        routes.wire.learn(await load_lessons(connection))
-        return cls(connection, routes, topics)
+        return cls(connection, routes, topics, await load_lessons(connection))
 
     async def feed(self, letter: StoredLetter) -> Verdict:
         """Decode, check and store one letter as it arrived then, and note the verdict on it.
@@ -90,6 +95,12 @@ class Replay:
 
     async def _feed_readings(self, letter: StoredLetter) -> Verdict:
         received = to_microseconds(letter.received_at)
+        # By a later birth what was named by an earlier one might be called wrongly; what came before any waits for one.
+        until = math.inf if letter.reason == Reason.NO_BIRTH else received
+        due = []
+        while self._lessons and self._lessons[0].received <= until:
+            due.append(self._lessons.popleft())
+        await self._routes.wire.learn(due)
         cut = Cut(self._routes, Arrivals())
         cut.feed([PublishPacket(letter.topic, letter.payload)], received)
         cut.route_again()

@@ -189,7 +189,7 @@ class Ingest:
             async with deadline(connection, _LOADING_SECONDS):
                 self._arrivals.load(await load_arrivals(connection, self.options.worker))
                 if self.options.formats:
-                    self._routes.wire.learn(await load_lessons(connection))
+                    await self._routes.wire.learn(await load_lessons(connection))
         except Exception as error:
             # Also the driver's own, of a database that dies just now.
             raise classify(error) or error from error

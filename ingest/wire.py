@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import dataclasses
 import zoneinfo
@@ -19,7 +20,7 @@ from sensors.checks import Reason
 from sensors.profiles import Profile
 from sensors.times import SECOND
 from storage.lessons import Lesson
-from storage.wire_sources import Bindings, Seen
+from storage.wire_sources import LONGEST_NAME, Bindings, Seen
 
 if TYPE_CHECKING:
     from mqtt5 import PublishPacket
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from ingest.routes import Route, Routes
 
 log = structlog.get_logger("ingest.wire")
-_TOPICS_KNOWN = 100_000
-_SEEN_FIELDS, _SEEN_TOPICS = 100, 64
+_TOPICS_KNOWN, _LONGEST_KNOWN = 100_000, 512
+_MISSES = 20
+_LEARNT_AT_ONCE = 20
+_SEEN_FIELDS, _SEEN_TOPICS, _LONGEST_SEEN = 100, 64, 1024
 _UTC = zoneinfo.ZoneInfo("UTC")
 
 
@@ -40,12 +43,20 @@ class Bound:
     compiled: Compiled
 
 
+@dataclasses.dataclass(slots=True)
+class Read:
+    """Where messages of a source became rows, and how many since the last one did not."""
+
+    topics: set[str] = dataclasses.field(default_factory=set)
+    misses: int = 0
+
+
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Owner:
     """Whose a topic is: a format's, with what its wildcards matched; and where it is a device's own, that device.
 
     ``memory`` is the format's, None of one whose messages need no earlier ones; ``bound`` are those of its sources that
-    were asked for and are devices', ``mapped`` those of which a message became a row.
+    were asked for and are devices', ``read`` those of which messages became rows.
     """
 
     format: Format
@@ -53,7 +64,28 @@ class Owner:
     publisher: str | None
     memory: Any
     bound: dict[str, Bound]
-    mapped: set[str]
+    read: dict[str, Read]
+
+    def note_row(self, topic: str, source: str) -> None:
+        """Note that a message of a source became a row."""
+        read = self.read.get(source)
+        if read is None:
+            read = self.read[source] = Read()
+        read.misses = 0
+        if len(read.topics) < _SEEN_TOPICS:
+            read.topics.add(topic)
+
+    def leaves_out(self, topic: str, source: str) -> bool:
+        """Return whether a message that has no metric of its device is what firmware says beside what it measures.
+
+        Not before its source was read, and not on a topic that brings measurements: there, it is a fault. Where both
+        come on one topic, so many in a row are one.
+        """
+        read = self.read.get(source)
+        if read is None:
+            return False
+        read.misses += 1
+        return topic not in read.topics or (self.format.mixes and read.misses < _MISSES)
 
 
 class Wire:
@@ -71,7 +103,7 @@ class Wire:
         self._owners: collections.OrderedDict[str, Owner | None] = collections.OrderedDict()
         self._bindings = Bindings({}, {})
         self._bound: dict[str, dict[str, Bound]] = {one.name: {} for one in self.formats}
-        self._mapped: dict[str, set[str]] = {one.name: set() for one in self.formats}
+        self._read: dict[str, dict[str, Read]] = {one.name: {} for one in self.formats}
         self._compiled: dict[tuple[int, int], Compiled] = {}
         self._shortcuts = Shortcuts()
         self.shortcut = self._shortcuts.get  # of a topic, or None: the dictionary's own, for the hot path
@@ -83,9 +115,11 @@ class Wire:
             return self._owners[topic]
         except KeyError:
             pass
-        found = self._owners[topic] = self._find_owner(topic)
-        if len(self._owners) > _TOPICS_KNOWN:
-            self._owners.popitem(last=False)
+        found = self._find_owner(topic)
+        if len(topic) <= _LONGEST_KNOWN:
+            self._owners[topic] = found
+            if len(self._owners) > _TOPICS_KNOWN:
+                self._owners.popitem(last=False)
         return found
 
     def _find_owner(self, topic: str) -> Owner | None:
@@ -99,7 +133,7 @@ class Wire:
                         publisher,
                         self._memories[one.name],
                         self._bound[one.name],
-                        self._mapped[one.name],
+                        self._read[one.name],
                     )
         return None
 
@@ -121,7 +155,9 @@ class Wire:
     ) -> None:
         """Note that a message said this reading and nothing else, of which this row was made: maybe its topic's later
         ones are laid out alike."""
-        if owner.format.layout is None or packet.retain or not self._shortcuts.is_turn(packet.topic):
+        if owner.format.layout is None or packet.retain or len(packet.topic) > _LONGEST_KNOWN:
+            return
+        if not self._shortcuts.is_turn(packet.topic):
             return
         incoming = self._incoming(packet, received, owner)
         if (layout := owner.format.layout(incoming)) is None:
@@ -129,9 +165,11 @@ class Wire:
         if (steps := bound.compiled.steps(reading, layout.unread)) is not None:
             self._shortcuts.learn(incoming, layout, bound.route, steps, row)
 
-    def learn(self, lessons: Iterable[Lesson]) -> None:
-        """Know again what was learnt by an earlier run."""
-        for lesson in lessons:
+    async def learn(self, lessons: Iterable[Lesson]) -> None:
+        """Know again what was learnt by an earlier run; now and then others have a turn."""
+        for place, lesson in enumerate(lessons, 1):
+            if place % _LEARNT_AT_ONCE == 0:
+                await asyncio.sleep(0)
             if (owner := self.owner(lesson.topic)) is not None:
                 received = lesson.received / SECOND
                 incoming = Incoming(
@@ -143,8 +181,8 @@ class Wire:
         """Map these sources from now on, and no others."""
         self._bindings = bindings
         self._compiled.clear()
-        for mapped in self._mapped.values():
-            mapped.clear()
+        for read in self._read.values():
+            read.clear()
         self.unbind()
 
     def unbind(self) -> None:
@@ -207,6 +245,8 @@ class Sightings:
 
     def note(self, wire_format: str, reading: Reading, topic: str, received: int) -> None:
         """Note a reading that nobody has claimed."""
+        if not _is_name(reading.source):
+            return  # no row can have such a name, and nobody claim it
         key = (wire_format, reading.source)
         one = self._of.get(key)
         if one is None:
@@ -216,9 +256,9 @@ class Sightings:
         one.last_seen = max(one.last_seen, received)
         one.messages += 1
         for field, value in reading.values.items():
-            if field in one.fields or len(one.fields) < _SEEN_FIELDS:
+            if (field in one.fields or len(one.fields) < _SEEN_FIELDS) and _is_name(field):
                 one.fields[field] = (value, reading.units.get(field))
-        if len(one.topics) < _SEEN_TOPICS:
+        if len(one.topics) < _SEEN_TOPICS and len(topic) <= _LONGEST_SEEN:
             one.topics.add(topic)
 
     def seen(self) -> list[Seen]:
@@ -227,6 +267,19 @@ class Sightings:
             Seen(wire_format, name, one.last_seen, one.messages, one.fields, sorted(one.topics))
             for (wire_format, name), one in self._of.items()
         ]
+
+
+def _is_name(text: str) -> bool:
+    """Return whether the database can keep it."""
+    return len(text) <= LONGEST_NAME and "\0" not in text and (text.isascii() or _is_utf8(text))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def unclaimed(wire_format: Format, sources: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from sensors.errors import AlatauError
 # operator's own trigger raises. Everything else waits: a connection that is gone, a full disk, a deadlock, a
 # schema of another version, even an internal error of the database, are not the rows' fault.
 # Source: PostgreSQL 17 documentation, appendix A.
-_PERMANENT_CLASSES = frozenset({"22", "23", "P0"})
+_PERMANENT_CLASSES = frozenset({"21", "22", "23", "54", "P0"})
 
 
 class StorageError(AlatauError):

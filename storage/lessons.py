@@ -8,8 +8,9 @@ from typing import NamedTuple
 from sensors.times import from_microseconds, to_microseconds
 from storage.kinds import Connection
 
-# Of the largest size some 600 MB; who makes up ever new ones pushes out who was silent longest.
-MOST_LESSONS, MOST_BYTES = 10_000, 65_536
+# Who makes up ever new ones pushes out who was silent longest.
+MOST_LESSONS, MOST_BYTES, MOST_BYTES_IN_ALL = 10_000, 65_536, 64 * 1024**2
+LONGEST_TOPIC = 1024  # bytes: it is in an index
 
 
 class Lesson(NamedTuple):
@@ -21,8 +22,12 @@ class Lesson(NamedTuple):
 
 
 async def keep_lessons(connection: Connection, lessons: Sequence[Lesson]) -> None:
-    """Keep the last message of each topic; beyond ``MOST_LESSONS`` the oldest are forgotten, large ones not kept."""
-    last = {one.topic: one for one in lessons if len(one.payload) <= MOST_BYTES}
+    """Keep the last message of each topic; beyond the bounds the oldest are forgotten, large ones not kept."""
+    last = {
+        one.topic: one
+        for one in lessons
+        if len(one.payload) <= MOST_BYTES and len(one.topic.encode()) <= LONGEST_TOPIC
+    }
     rows = [last[topic] for topic in sorted(last)]
     await connection.execute(
         """
@@ -38,9 +43,13 @@ async def keep_lessons(connection: Connection, lessons: Sequence[Lesson]) -> Non
     await connection.execute(
         """
         DELETE FROM alatau.lesson WHERE topic IN (
-            SELECT topic FROM alatau.lesson ORDER BY received_at DESC OFFSET $1)
+            SELECT topic FROM (
+                SELECT topic, row_number() OVER newest AS place, sum(length(payload)) OVER newest AS bytes
+                FROM alatau.lesson WINDOW newest AS (ORDER BY received_at DESC, topic)) kept
+            WHERE place > $1 OR bytes > $2)
         """,
         MOST_LESSONS,
+        MOST_BYTES_IN_ALL,
     )
 
 

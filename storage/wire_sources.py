@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import structlog
 
 from sensors.errors import AlatauError, did_you_mean
 from sensors.profiles import Profile
@@ -18,6 +19,8 @@ from storage.kinds import Connection
 # How many are noted that nobody has claimed; who makes up ever new ones fills no table.
 MOST_UNCLAIMED = 10_000
 LONGEST_NAME = 256
+_UNREADABLE = "a profile can't be read; its sources are read by the names of their fields"
+log = structlog.get_logger("storage.sources")
 _MOST_FIELDS, _MOST_TOPICS = 100, 64
 
 
@@ -72,10 +75,13 @@ class Source:
 
 async def load_bindings(connection: Connection) -> Bindings:
     """Return whose every source is that is a device's."""
-    profiles = {
-        row["name"]: msgspec.convert(row["definition"], Profile)
-        for row in await connection.fetch("SELECT name, definition FROM alatau.profile")
-    }
+    profiles = {}
+    for row in await connection.fetch("SELECT name, definition FROM alatau.profile"):
+        try:
+            profiles[row["name"]] = msgspec.convert(row["definition"], Profile)
+        except msgspec.ValidationError as error:
+            # Of a later version, perhaps. Telemetry does not wait for it.
+            log.warning(_UNREADABLE, profile=row["name"], error=str(error))
     sources = await connection.fetch(
         """
         SELECT s.format, s.name, d.id AS device, s.profile
@@ -129,7 +135,7 @@ async def note_seen(connection: Connection, seen: Sequence[Seen]) -> None:
     rows = [
         {
             "format": one.format,
-            "name": one.name[:LONGEST_NAME],
+            "name": one.name,
             "last_seen": from_microseconds(one.last_seen).isoformat(),
             "messages": one.messages,
             "fields": {name: list(said) for name, said in list(one.fields.items())[:_MOST_FIELDS]},
@@ -147,19 +153,22 @@ async def note_seen(connection: Connection, seen: Sequence[Seen]) -> None:
         ON CONFLICT (format, name) DO UPDATE
         SET last_seen = greatest(old.last_seen, excluded.last_seen),
             messages = old.messages + excluded.messages,
-            fields = old.fields || excluded.fields,
+            fields = (SELECT coalesce(jsonb_object_agg(f.key, f.value), '{}') FROM (
+                SELECT key, value FROM jsonb_each(old.fields || excluded.fields)
+                ORDER BY excluded.fields ? key DESC, key LIMIT $3) f),
             topics = (SELECT array_agg(topic ORDER BY topic) FROM (
                 SELECT DISTINCT topic FROM unnest(old.topics || excluded.topics) AS topic ORDER BY topic LIMIT $2) t)
         RETURNING device_id
         """,
         rows,
         _MOST_TOPICS,
+        _MOST_FIELDS,
     )
     if any(row["device_id"] is not None for row in noted):
         raise ClaimedMeanwhileError("a source was claimed a moment ago")
     await connection.execute(
         """
-        DELETE FROM alatau.source WHERE (format, name) IN (
+        DELETE FROM alatau.source WHERE device_id IS NULL AND (format, name) IN (
             SELECT format, name FROM alatau.source WHERE device_id IS NULL ORDER BY last_seen DESC OFFSET $1)
         """,
         MOST_UNCLAIMED,

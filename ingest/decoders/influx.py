@@ -205,5 +205,5 @@ def _cut(text: str, place: int) -> str:
 
 
 FORMAT = Format(
-    "influx", "InfluxDB line protocol (Telegraf)", ("telegraf/#", "influx/#"), decode, is_own=True
+    "influx", "InfluxDB line protocol (Telegraf)", ("telegraf/#", "influx/#"), decode, is_own=True, mixes=True
 )

@@ -125,7 +125,7 @@ class Format:
     Topics are a device's ``own`` where the first level that a wildcard matches is the id of who publishes; those of
     other formats name devices behind a gateway. ``answers`` are the filters of what the format has us publish.
     ``layout`` is that of a message that says one reading and nothing else, where the like can be read in one go.
-    Firmware ``says_more`` than measurements, such as how long it is up: what is no metric of that is no fault.
+    Firmware says more than measurements, such as how long it is up, on topics of its own, or it ``mixes`` both on one.
     """
 
     name: str
@@ -136,7 +136,7 @@ class Format:
     is_own: bool = False
     answers: tuple[str, ...] = ()
     layout: Callable[[Incoming], Layout | None] | None = None
-    says_more: bool = True
+    mixes: bool = False
 
 
 def refuse(reason: Reason, path: str, found: str, valid: str) -> Parsed:

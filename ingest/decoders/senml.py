@@ -127,5 +127,4 @@ FORMAT = Format(
     decode,
     is_own=True,
     layout=_shapes.layout,
-    says_more=False,  # who writes a pack writes it for us
 )

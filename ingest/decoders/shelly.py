@@ -146,4 +146,5 @@ FORMAT = Format(
     ("+/events/rpc", "+/status/+", "+/online"),
     decode,
     is_own=True,
+    mixes=True,
 )

@@ -209,4 +209,5 @@ FORMAT = Format(
     decode,
     _nothing_known,
     answers=("spBv1.0/+/NCMD/+",),
+    mixes=True,
 )

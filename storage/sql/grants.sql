@@ -151,7 +151,8 @@ GRANT SELECT ON alatau.profile, alatau.source TO alatau_ingest, alatau_api;
 GRANT SELECT ON alatau.profile TO alatau_reader;
 GRANT SELECT (format, name, device_id, profile, first_seen, last_seen, messages, fields, changed_at)
     ON alatau.source TO alatau_reader;
-GRANT INSERT, DELETE, UPDATE (last_seen, messages, fields, topics, kept_after) ON alatau.source TO alatau_ingest;
+GRANT INSERT (format, name, first_seen, last_seen, messages, fields, topics), DELETE,
+    UPDATE (last_seen, messages, fields, topics, kept_after) ON alatau.source TO alatau_ingest;
 -- What was kept of a source that somebody has claimed since is read again.
 GRANT UPDATE (replayed_at, replay_verdict) ON alatau.dead_letter TO alatau_ingest;
 GRANT SELECT, INSERT, UPDATE, DELETE ON alatau.lesson TO alatau_ingest;

@@ -142,7 +142,9 @@ def test_a_state_becomes_the_status_of_its_device(routes: Routes, *, retain: boo
     assert not faults(cut)
 
 
-def test_what_a_birth_taught_an_earlier_run_is_known_again(routes: Routes, catalogue: Catalogue) -> None:
+async def test_what_a_birth_taught_an_earlier_run_is_known_again(
+    routes: Routes, catalogue: Catalogue
+) -> None:
     birth = bytes.fromhex(
         "0880d0eab6b733121b0a096169722f706d325f3510071880d0eab6b73320096500009441121b0a"
         "086169722f74656d7010081880d0eab6b733200350fdffffff0f1801"
@@ -159,7 +161,7 @@ def test_what_a_birth_taught_an_earlier_run_is_known_again(routes: Routes, catal
     later.set_catalogue(catalogue)
     without = cut_of(later, ("spBv1.0/alatau/DDATA/gw1/air7", data))
     assert [reason for reason, _ in faults(without)] == [Reason.NO_BIRTH]
-    later.wire.learn(first.foreign.lessons)
+    await later.wire.learn(first.foreign.lessons)
     again = cut_of(later, ("spBv1.0/alatau/DDATA/gw1/air7", data))
     assert {reason for reason, _ in faults(again)} == {Reason.UNCLAIMED}
     assert again.foreign.sightings.seen()[0].fields["air/pm2_5"] == (21.25, None)
@@ -171,14 +173,38 @@ def test_a_native_topic_is_of_no_format(routes: Routes) -> None:
     assert [reason for reason, _ in faults(cut)] == [Reason.UNKNOWN_TOPIC]
 
 
-def test_what_is_no_metric_is_told_until_a_message_of_its_source_was_read(routes: Routes) -> None:
+def test_what_firmware_says_on_another_topic_than_its_measurements_is_no_fault_once_they_are_read(
+    routes: Routes,
+) -> None:
     state = ("tele/air-7/STATE", {"Time": "2026-01-01T05:00:00", "Wifi": {"RSSI": 70}})
     sensor = ("tele/air-7/SENSOR", {"Time": "2026-01-01T05:00:00", "BME280": {"Temperature": -3.5}})
+    renamed = ("tele/air-7/SENSOR", {"Time": "2026-01-01T05:00:00", "BME280": {"Temp": -3.5}})
     assert [reason for reason, _ in faults(cut_of(routes, state))] == [Reason.NO_METRICS]
     assert stored(cut_of(routes, sensor)) == [("air-7", -3.5)]
     assert not faults(cut_of(routes, state))
+    assert [reason for reason, _ in faults(cut_of(routes, renamed))] == [Reason.NO_METRICS]
     routes.wire.bind(Bindings({}, {}))
     assert faults(cut_of(routes, state)), "another profile may be of other fields"
+
+
+def test_where_firmware_mixes_both_on_one_topic_many_in_a_row_without_a_metric_are_a_fault(
+    routes: Routes,
+) -> None:
+    weather, machine = (("telegraf/air-7", line) for line in (b"weather temperature=-3.5", b"cpu usage=1"))
+    assert stored(cut_of(routes, weather)) == [("air-7", -3.5)]
+    cut = cut_of(routes, *[machine] * 19)
+    assert (faults(cut), cut.foreign.left_out) == ([], 19)
+    assert [reason for reason, _ in faults(cut_of(routes, machine))] == [Reason.NO_METRICS]
+    assert stored(cut_of(routes, weather)) == [("air-7", -3.5)]
+    assert not faults(cut_of(routes, machine))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_name_that_no_row_can_have_is_not_noted(routes: Routes, name: str) -> None:
+    topic, said = "v1/gateway/telemetry", {name: [{"ts": 1_767_225_600_000, "values": {"temperature": 1}}]}
+    cut = cut_of(routes, (topic, said))
+    assert not cut.foreign.sightings.seen()
+    assert faults(cut)
 
 
 def test_a_decoder_that_fails_costs_its_message_and_no_other(
