@@ -28,6 +28,7 @@ FORMATS: tuple[Format, ...] = (
     sparkplug.FORMAT,
     homie.FORMAT,
     thingsboard.FORMAT,
+    thingsboard.DEVICE_FORMAT,
     fiware.FORMAT,
     sensorthings.FORMAT,
     tasmota.FORMAT,

@@ -1,4 +1,4 @@
-"""ThingsBoard's gateway API: many devices in one message."""
+"""ThingsBoard's APIs: of gateways, many devices in one message, and of devices, each on a topic with its own id."""
 
 from __future__ import annotations
 
@@ -38,7 +38,26 @@ def decode(incoming: Incoming, _: None) -> Parsed:
     return parsed
 
 
-def _take(entries: Any, group: Group, path: tuple[str, ...]) -> None:
+def decode_device(incoming: Incoming, _: None) -> Parsed:
+    """Return what a device says of itself."""
+    (device,) = incoming.levels
+    if not 0 < len(device) <= LONGEST_SOURCE:
+        return refuse(Reason.UNKNOWN_TOPIC, "", shown(device), _NAME)
+    try:
+        said = document(incoming.payload)
+    except ValueError as error:
+        return refuse(Reason.UNDECODABLE, "", str(error)[:80], "JSON")
+    parsed = Parsed()
+    _take(said, Group(device, parsed), ())
+    return parsed
+
+
+def topic_of(device: str) -> str:
+    """Return the topic of a device: ThingsBoard's own has ``me`` for its id, which only a connection tells."""
+    return f"v1/devices/{device}/telemetry"
+
+
+def _take(entries: Any, group: Group, path: tuple[str | int, ...]) -> None:
     if not isinstance(entries, list):
         _take_entry(entries, group, path)
         return
@@ -80,3 +99,6 @@ def _status(said: Any, *, is_online: bool) -> Parsed:
 
 
 FORMAT = Format("thingsboard", "ThingsBoard gateway", (TELEMETRY, CONNECT, DISCONNECT), decode)
+DEVICE_FORMAT = Format(
+    "thingsboard_device", "ThingsBoard device", (topic_of("+"),), decode_device, is_own=True
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import time
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ingest.decode import Fault
-from ingest.decoders import senml
+from ingest.decoders import senml, thingsboard
 from ingest.hints import HINTS
 from ingest.http.accounts import Accounts
 from ingest.http.bodies import Bodies, BodyPolicy
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 TELEMETRY_PATH = "/ingest/v1/{device}/telemetry"
 WEBHOOK_PATH = "/ingest/v1/webhooks/{server}"
+THINGSBOARD_PATH = "/api/v1/{token}/telemetry"  # as its HTTP API has it
 _JSON = "application/json"
 _SENML = ("application/senml+json", "application/senml+cbor")  # RFC 8428
 _LISTED = 100  # refusals of one message that are told each
@@ -76,6 +78,14 @@ class Reception:
         payload = await self._bodies.read(request)
         return _answer(await self._store(device, topic, payload))
 
+    async def thingsboard(self, request: Request) -> Response:
+        """Answer as ``telemetry`` does where a device speaks to ThingsBoard: what names it is in the address."""
+        token = base64.b64encode(request.path_params["token"].encode()).decode()
+        device = client_id_of(await self._identify(request, f"Basic {token}"))
+        _media_type(request, [_JSON])
+        payload = await self._bodies.read(request)
+        return _answer(await self._store(device, thingsboard.topic_of(device), payload))
+
     async def webhook(self, request: Request) -> Response:
         """Answer once a server's message is committed; what is refused of it, it can't mend: it is kept, and told.
 
@@ -97,9 +107,10 @@ class Reception:
         topic = webhook.topic(payload, request.query_params)
         return _acknowledge(await self._store(username, topic, payload))
 
-    async def _identify(self, request: Request) -> str:
+    async def _identify(self, request: Request, credentials: str | None = None) -> str:
         address = request.client.host if request.client else ""
-        return await self._identity.identify(request.headers.get("authorization"), address)
+        credentials = credentials or request.headers.get("authorization")
+        return await self._identity.identify(credentials, address)
 
     async def _store(self, sender: str, topic: str, payload: bytes) -> Verdict:
         verdict = await self._ingest.posts.store(sender, topic, payload)
@@ -128,6 +139,11 @@ def create_app(ingest: Ingest, reception: Reception) -> Starlette:
         routes=[
             Route(TELEMETRY_PATH, reception.telemetry, methods=["POST"]),
             Route(WEBHOOK_PATH, reception.webhook, methods=["POST"]),
+            *(
+                [Route(THINGSBOARD_PATH, reception.thingsboard, methods=["POST"])]
+                if thingsboard.DEVICE_FORMAT in ingest.options.formats
+                else []
+            ),
         ],
         exception_handlers=dict.fromkeys(errors, reception.problem),
     )

@@ -107,6 +107,9 @@ def said(wire_format: str) -> Messages:
         "thingsboard": [
             ("v1/gateway/telemetry", {"roof": [{"ts": int(UNIX * 1000), "values": {"temperature": value}}]})
         ],
+        "thingsboard_device": [
+            (f"v1/devices/{id_}/telemetry", {"ts": int(UNIX * 1000), "values": {"temperature": value}})
+        ],
         "fiware": [("/json/key/roof/attrs", {"temperature": value, "TimeInstant": WHEN})],
         "sensorthings": [
             ("v1.1/Datastreams(1)/Observations", {"phenomenonTime": WHEN, "result": value}),

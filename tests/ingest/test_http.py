@@ -136,6 +136,16 @@ async def test_senml_is_read_by_its_media_type_as_on_its_topic(service: Service)
         assert letter["payload"] == b'[{"n":"pm25","v":7}]'
 
 
+async def test_a_device_of_thingsboard_has_id_and_secret_in_the_place_of_its_token(service: Service) -> None:
+    async with service.station() as one:
+        path = f"/api/v1/{one.id}:{one.secret}/telemetry"
+        answer = await service.client.post(path, json={"pm2_5": "7.5", "note": "left out"})
+        assert answer.status_code == 204, answer.text
+        assert [row["pm2_5"] for row in await stored(service, one)] == [7.5]
+        wrong = await service.client.post(f"/api/v1/{one.id}:wrong/telemetry", json={"pm2_5": 7})
+        assert problem(wrong) == (401, "unauthorized")
+
+
 async def test_who_shows_no_secret_or_a_wrong_one_is_nobody(service: Service) -> None:
     async with service.station() as one:
         path = f"/ingest/v1/{one.id}/telemetry"

@@ -55,6 +55,17 @@ def test_thingsboard(said: dict[str, dict[int, dict[str, float]]]) -> None:
 
 
 @FEW
+@hypothesis.given(st.dictionaries(MILLISECONDS, VALUES, max_size=3))
+def test_thingsboard_s_device(said: dict[int, dict[str, float]]) -> None:
+    document = [{"ts": ts, "values": values} for ts, values in said.items()]
+    parsed = _read(thingsboard.DEVICE_FORMAT, "v1/devices/air-7/telemetry", json.dumps(document))
+    assert [(one.source, one.time, one.values) for one in parsed.readings] == [
+        ("air-7", ts / 1000, values) for ts, values in said.items()
+    ]
+    assert not parsed.refusals
+
+
+@FEW
 @hypothesis.given(MILLISECONDS, VALUES)
 def test_fiware(milliseconds: int, values: dict[str, float]) -> None:
     document = values | {"TimeInstant": _iso(milliseconds)}
