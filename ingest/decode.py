@@ -73,6 +73,17 @@ class Fault:
         """Return the sentence."""
         return self.explained.detail
 
+    def members(self) -> dict[str, str | None]:
+        """Return it as programs are told."""
+        known = self.explained
+        return {
+            "reason": self.reason.value,
+            "detail": known.detail,
+            "path": known.place,
+            "found": known.found,
+            "valid": known.valid,
+        }
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Numbered:

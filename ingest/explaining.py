@@ -90,14 +90,7 @@ class Outcome:
 
     def _refused(self) -> Iterator[dict[str, str | None]]:
         for fault in self._every_fault():
-            known = fault.explained
-            yield {
-                "reason": fault.reason.value,
-                "detail": known.detail,
-                "path": known.place,
-                "found": known.found,
-                "valid": known.valid,
-            }
+            yield fault.members()
 
     def _every_fault(self) -> Iterator[Fault]:
         for parsed in self.parsed:

@@ -16,7 +16,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ingest.decode import Fault
 from ingest.decoders import senml, thingsboard
 from ingest.hints import HINTS
 from ingest.http.accounts import Accounts
@@ -197,24 +196,12 @@ def _acknowledge(verdict: Verdict) -> Response:
 
 
 def _told(verdict: Verdict) -> dict[str, Any]:
-    told = [_refusal(one) for one in verdict.faults[:_LISTED]]
+    told = [one.members() | {"hint": HINTS[one.reason]} for one in verdict.faults[:_LISTED]]
     more = len(verdict.faults) - len(told)
     return {
         "refused": told,
         **({"more": more} if more else {}),
         "received_at": format_timestamp(verdict.received),
-    }
-
-
-def _refusal(fault: Fault) -> dict[str, str | None]:
-    known = fault.explained
-    return {
-        "reason": fault.reason.value,
-        "detail": known.detail,
-        "path": known.place,
-        "found": known.found,
-        "valid": known.valid,
-        "hint": HINTS[fault.reason],
     }
 
 
