@@ -1,10 +1,10 @@
 """What messages of other formats cost ``ingest``, against native ones: ``./alatau bench decode``.
 
-Each message holds six values of one device at one time, as that format sends them. Measured is processor time: of the
-decoder alone, from the bytes to a row of metrics; and of all that ``ingest`` does, from the bytes of the socket to
-those for COPY and for the acknowledgements, which is what a city feels of a format: at least 40 % of the native
-format's readings a second are asked of SenML and ChirpStack there. What is compared takes turns, so that a machine
-whose speed changes changes it for both.
+Each message holds six values of one device at one time, as that format sends them, or one where it sends one.
+Measured is processor time: of the decoder alone, from the bytes to a row of metrics; and of all that ``ingest`` does,
+from the bytes of the socket to those for COPY and for the acknowledgements, which is what a city feels of a format: at
+least 40 % of the native format's readings a second are asked of SenML and ChirpStack there. What is compared takes
+turns, so that a machine whose speed changes changes it for both.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from ingest.wire import Wire
 from sensors.catalogue import Catalogue, build_catalogue, builtin_file
 from sensors.checks import TimeWindow
 from sensors.kinds import Kind
+from sensors.profiles import Profile
 from sensors.times import SECOND
 from sensors.topics import Topics
 from storage.copy import encode_readings
@@ -52,7 +53,11 @@ class Path:
         self._routes.set_catalogue(catalogue)
         self._routes.add([(number + 1, device(number), KIND, _INTERVAL_SECONDS) for number in range(count)])
         written = [messages.write(number) for number in range(count)]
-        wire.bind(Bindings(dict(_sources(wire, written)), {}))
+        if messages.before is not None:
+            for topic, payload in map(messages.before, range(count)):
+                if (owner := wire.owner(topic)) is not None:
+                    wire.parse(mqtt5.PublishPacket(topic, payload), NOW * SECOND, owner)
+        wire.bind(Bindings(dict(_sources(wire, written, messages.profile)), {}))
         packets = [
             mqtt5.PublishPacket(topic, payload, qos=mqtt5.QoS.AT_LEAST_ONCE, packet_id=number + 1).write()
             for number, (topic, payload) in enumerate(written)
@@ -89,14 +94,14 @@ class Path:
 
 
 def _sources(
-    wire: Wire, written: list[tuple[str, bytes]]
-) -> Iterator[tuple[tuple[str, str], tuple[str, None]]]:
+    wire: Wire, written: list[tuple[str, bytes]], profile: Profile | None
+) -> Iterator[tuple[tuple[str, str], tuple[str, Profile | None]]]:
     """Yield what claims every source that messages name as the device of their number."""
     for number, (topic, payload) in enumerate(written):
         owner = wire.owner(topic)
         if owner is not None:
             for reading in wire.parse(mqtt5.PublishPacket(topic, payload), NOW * SECOND, owner).readings:
-                yield (owner.format.name, reading.source), (device(number), None)
+                yield (owner.format.name, reading.source), (device(number), profile)
 
 
 class Decoder:
@@ -107,7 +112,11 @@ class Decoder:
         self._packets = [mqtt5.PublishPacket(topic, payload) for topic, payload in written]
         self.bytes = sum(len(payload) for _, payload in written) / count
         kind = catalogue.kind_of[KIND]
-        self._read = self._foreign(path.wire, Compiled(kind)) if messages.format else self._native(kind)
+        self._read = (
+            self._foreign(path.wire, Compiled(kind, messages.profile))
+            if messages.format
+            else self._native(kind)
+        )
 
     def _native(self, kind: Kind) -> Callable[[mqtt5.PublishPacket], object]:
         decode, as_row = compile_decoder(kind), msgspec.structs.astuple

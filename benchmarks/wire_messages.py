@@ -1,9 +1,13 @@
-"""Messages of six values as devices, servers and gateways send them: what ``bench decode`` reads, by format."""
+"""Messages as devices, servers and gateways send them: what ``bench decode`` reads, by format.
+
+They hold six values each, but in formats whose messages hold one.
+"""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -11,16 +15,21 @@ import msgspec
 
 from ingest.decoders import (
     chirpstack,
+    collectd,
     fiware,
+    homie,
     influx,
     senml,
+    sensorthings,
     shelly,
+    sparkplug,
     tasmota,
     things_stack,
     thingsboard,
     zigbee2mqtt,
 )
 from ingest.decoders.parsed import Format
+from sensors.profiles import Field, Profile
 from sensors.topics import Channel, Topics
 
 KIND = "air_quality"
@@ -32,12 +41,17 @@ _SENML_UNITS = {"temperature": "Cel", "humidity": "%RH", "co2": "ppm"}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Messages:
-    """Messages of one format; ``write`` makes topic and payload of a device's number. None: the native format."""
+    """Messages of one format; ``write`` makes topic and payload of a device's number. None: the native format.
+
+    ``before`` makes what came earlier, such as a birth; ``profile`` says which fields are metrics, if names do not.
+    """
 
     name: str
     format: Format | None
     write: Callable[[int], tuple[str, bytes]]
     least: float | None = None  # the target of all work for one against that for a native one
+    before: Callable[[int], tuple[str, bytes]] | None = None
+    profile: Profile | None = None
 
 
 def device(number: int) -> str:
@@ -201,6 +215,64 @@ def _zigbee2mqtt(number: int) -> tuple[str, bytes]:
     return f"zigbee2mqtt/{device(number)}", msgspec.json.encode(message)
 
 
+def _device_of_thingsboard(number: int) -> tuple[str, bytes]:
+    reading = {"ts": (NOW + number % 60) * 1000, "values": _values(number)}
+    return thingsboard.topic_of(device(number)), msgspec.json.encode(reading)
+
+
+def _temperature(number: int) -> float:
+    return _values(number)["temperature"]
+
+
+def _collectd(number: int) -> tuple[str, bytes]:
+    topic = f"collectd/{device(number)}/air/temperature"
+    return topic, f"{NOW + number % 60}.000:{_temperature(number)}".encode()
+
+
+def _homie(number: int) -> tuple[str, bytes]:
+    return f"homie/5/{device(number)}/air/temperature", str(_temperature(number)).encode()
+
+
+def _homie_description(number: int) -> tuple[str, bytes]:
+    properties = {"temperature": {"datatype": "float", "unit": "°C"}}
+    said = {"homie": "5.0", "version": 1, "nodes": {"air": {"properties": properties}}}
+    return f"homie/5/{device(number)}/$description", msgspec.json.encode(said)
+
+
+def _sensorthings(number: int) -> tuple[str, bytes]:
+    said = {"phenomenonTime": _time(number, "Z"), "result": _temperature(number)}
+    return f"v1.1/Datastreams({number})/Observations", msgspec.json.encode(said)
+
+
+def _varint(value: int) -> bytes:
+    groups = [value >> shift & 0x7F for shift in range(0, max(value.bit_length(), 1), 7)]
+    return bytes([group | 0x80 for group in groups[:-1]] + groups[-1:])
+
+
+def _block(field: int, content: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(content)) + content
+
+
+def _sparkplug_payload(number: int, *, is_birth: bool) -> bytes:
+    """Return six metrics that have names at the birth and aliases later. Source: Sparkplug 3.0.0, chapter 6."""
+    stamp = _varint((NOW + number % 60) * 1000)
+    metrics = []
+    for alias, (name, value) in enumerate(_values(number).items(), 1):
+        named = _block(1, name.encode()) if is_birth else b""
+        what = b"\x10" + _varint(alias) + b"\x18" + stamp + b"\x20\x0a"  # of datatype 10, a double
+        metrics.append(_block(2, named + what + b"\x69" + struct.pack("<d", value)))
+    return b"\x08" + stamp + b"".join(metrics)
+
+
+def _sparkplug(number: int) -> tuple[str, bytes]:
+    return f"spBv1.0/city/DDATA/edge/{device(number)}", _sparkplug_payload(number, is_birth=False)
+
+
+def _sparkplug_birth(number: int) -> tuple[str, bytes]:
+    return f"spBv1.0/city/DBIRTH/edge/{device(number)}", _sparkplug_payload(number, is_birth=True)
+
+
+_RESULT = Profile("result", "", "sensorthings", KIND, (Field("result", "temperature"),))
 NATIVE = Messages("native", None, _native)
 FOREIGN = (
     Messages("SenML", senml.FORMAT, _senml, 0.4),
@@ -215,4 +287,9 @@ FOREIGN = (
     Messages("Tasmota", tasmota.FORMAT, _tasmota),
     Messages("Shelly", shelly.FORMAT, _shelly),
     Messages("Zigbee2MQTT", zigbee2mqtt.FORMAT, _zigbee2mqtt),
+    Messages("ThingsBoard device", thingsboard.DEVICE_FORMAT, _device_of_thingsboard),
+    Messages("Sparkplug", sparkplug.FORMAT, _sparkplug, before=_sparkplug_birth),
+    Messages("Homie, one value", homie.FORMAT, _homie, before=_homie_description),
+    Messages("collectd, one value", collectd.FORMAT, _collectd),
+    Messages("SensorThings, one value", sensorthings.FORMAT, _sensorthings, profile=_RESULT),
 )
