@@ -120,7 +120,12 @@ def _request(command: str, environment: dict[str, str]) -> httpx2.Request:
 
 
 # Devices ask ingest; everybody else the API.
-CURL = [command for _, command in SHELL if command.startswith("curl") and "/ingest/v1/" not in command]
+# Those of the port for devices are not the API's.
+CURL = [
+    command
+    for _, command in SHELL
+    if command.startswith("curl") and "/ingest/v1/" not in command and ":8092/" not in command
+]
 _PLACES = {"ALATAU_API_URL": "http://api", "ALATAU_API_KEY": "key", "ALATAU_DEVICE_ID": SAMPLE_DEVICE}
 
 
