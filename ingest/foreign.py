@@ -79,7 +79,7 @@ class Foreign:
             route = route or one.route
             mapped = one.compiled.map(reading)
             if mapped.row is not None:
-                owner.note_row(packet.topic, reading.source)
+                owner.note_read(packet.topic, reading.source)
                 cut.append(mapped.row, packet, received, one.route)
                 if len(parsed.readings) == 1 and not (mapped.faults or parsed.refusals or parsed.statuses):
                     wire.note_row(packet, received, owner, one, reading, mapped.row)

@@ -66,7 +66,7 @@ class Owner:
     bound: dict[str, Bound]
     read: dict[str, Read]
 
-    def note_row(self, topic: str, source: str) -> None:
+    def note_read(self, topic: str, source: str) -> None:
         """Note that a message of a source became a row."""
         read = self.read.get(source)
         if read is None:
